@@ -1,0 +1,3 @@
+"""Models."""
+
+from keras_kicks.models.distiller import Distiller as Distiller

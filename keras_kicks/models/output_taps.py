@@ -1,0 +1,64 @@
+"""A model's output together with the outputs of some of its layers, in one forward pass."""
+
+import keras
+
+from keras_kicks._errors import expect
+
+
+class OutputTaps:
+    """Runs a model once and returns its output and the outputs of named layers.
+
+    The model is not changed, and not tracked by a model that holds the taps.
+
+    Args:
+        model: A Keras model; Functional or Sequential if a layer is named.
+        layer_names: Names of its layers.
+        owner: Name of the class whose error messages these are.
+        role: What the model is, for error messages.
+
+    Raises:
+        ValueError: expected a model with symbolic inputs where layers are named; names of its layers; layers that are
+            used once.
+    """
+
+    def __init__(self, model, layer_names, owner, role):
+        self.model = model
+        self.latest = None
+        self._extractor = None
+        if not layer_names:
+            return
+        functional = bool(getattr(model, "inputs", None))
+        rule = f"a Functional or a built Sequential {role}, to name a layer of"
+        expect(functional, owner, rule, "Name no layer to compare outputs.", **{role: model.name})
+        features = {name: _layer_output(model, name, owner, role) for name in layer_names}
+        outputs = {"output": _symbolic(model, "output"), "features": features}
+        self._extractor = keras.Model(_symbolic(model, "input"), outputs, name=f"{model.name}_taps")
+
+    def __call__(self, x, training):
+        """Return `{"output": ..., "features": {layer name: ...}}`."""
+        if self._extractor is None:
+            return {"output": self.model(x, training=training), "features": {}}
+        return self._extractor(x, training=training)
+
+    def spec(self):
+        """Return symbolic tensors in the structure of what a call returns, or None for a model without any."""
+        if self._extractor is not None:
+            return self._extractor.output
+        if not getattr(self.model, "outputs", None):
+            return None
+        return {"output": _symbolic(self.model, "output"), "features": {}}
+
+
+def _symbolic(model, end):
+    """Return the "input" or "output" of a model with symbolic inputs; a Sequential one has no such attribute."""
+    return getattr(model, f"{end}s")[0] if isinstance(model, keras.Sequential) else getattr(model, end)
+
+
+def _layer_output(model, name, owner, role):
+    names = [layer.name for layer in model.layers]
+    expect(name in names, owner, f"the name of a layer of the {role}", f"It has {', '.join(names)}.", layer_name=name)
+    try:
+        return model.get_layer(name).output
+    except (AttributeError, ValueError) as error:
+        rule = f"a layer of the {role} that is used once"
+        raise ValueError(f"{owner}: expected {rule}; got layer_name={name!r}. {error}") from error

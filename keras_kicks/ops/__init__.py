@@ -1,0 +1,1 @@
+"""The few hand-written kernels, and what they share."""
