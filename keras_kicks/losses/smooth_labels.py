@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_rate
+from keras_kicks.ops.random import draw_uniform, uniform_from
 
 NOISES = ("uniform", "prior", "random")
 
@@ -58,11 +59,19 @@ def smooth_labels(y, alpha=0.1, noise="uniform", class_prior=None, num_classes=N
         targets = ops.where(ops.expand_dims(known, axis=-1), targets, float("nan"))
     check_classes(owner, num_classes, class_prior)
     if noise == "random":
-        uniform = keras.random.uniform(ops.shape(targets), seed=seed)
-        xi = simplex(ops.maximum(uniform, 2.0**-24))
+        xi = simplex(_uniform(ops.shape(targets), seed))
     else:
         xi = 1 / num_classes if noise == "uniform" else ops.convert_to_tensor(class_prior, dtype="float32")
     return (1 - alpha) * targets + alpha * xi
+
+
+def _uniform(shape, seed):
+    """Draw numbers in (0, 1)."""
+    if seed is None:
+        return ops.maximum(keras.random.uniform(shape), 2.0**-24)
+    if isinstance(seed, keras.random.SeedGenerator):
+        return draw_uniform(shape, seed)
+    return uniform_from(shape, seed, ops.zeros((), "int32"))
 
 
 def simplex(uniform):

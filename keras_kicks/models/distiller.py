@@ -182,6 +182,10 @@ class Distiller(keras.Model):
         self._taps.latest = outputs
         return outputs["output"]
 
+    def compute_output_shape(self, input_shape):
+        """Return the student's output shape."""
+        return self.student.compute_output_shape(input_shape)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the loss of a batch, and update the metrics."""
         owner = type(self).__name__

@@ -60,6 +60,10 @@ class KerasDistillationLoss(DistillationLoss):
         self.loss.validate_outputs(teacher_outputs, student_outputs)
         return ops.cast(self.loss.compute_loss(teacher_outputs, student_outputs), "float32")
 
+    def compute_output_shape(self, teacher_outputs_shape, student_outputs_shape):
+        """Return the shape of a scalar."""
+        return ()
+
     def get_config(self):
         """Return the constructor arguments."""
         config = {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}

@@ -25,19 +25,20 @@ def cluster(fn, plain=None):
     plain = plain or fn
     if keras.backend.backend() != "tensorflow":
         return plain
-    compiled = None
+    compiled = {}
 
     @functools.wraps(fn)
     def call(*tensors):
-        nonlocal compiled
         import tensorflow as tf
 
-        static = all(None not in tuple(t.shape)[1:] for t in tensors if t is not None)
+        lengths = tuple(None if t is None else tuple(t.shape)[1:] for t in tensors)
+        static = all(shape is None or None not in shape for shape in lengths)
         if not (static and tf.inside_function() and xla_on_cpu()):
             return plain(*tensors)
-        if compiled is None:
-            compiled = tf.function(fn, jit_compile=True, autograph=False, reduce_retracing=True)
-        return compiled(*tensors)
+        # One function for all batch sizes, but not for all shapes: `fn` is to see every other length.
+        if lengths not in compiled:
+            compiled[lengths] = tf.function(fn, jit_compile=True, autograph=False, reduce_retracing=True)
+        return compiled[lengths](*tensors)
 
     return call
 

@@ -136,12 +136,13 @@ class DropConnect(keras.layers.Wrapper):
 
     def _call_gaussian(self, inputs):
         layer = self.layer
-        x, kernel = ops.cast(inputs, "float32"), ops.cast(layer.kernel, "float32")
+        wide = keras.backend.result_type(layer.compute_dtype, "float32")
+        x, kernel = ops.cast(inputs, wide), ops.cast(layer.kernel, wide)
         kept = keep_levels(self.rate) / LEVELS
         mean = self._linear(x, kernel)
         variance = self._linear(ops.square(x), ops.square(kernel)) * ((1 - kept) / kept)
         noise = draw_normal((self.samples, *ops.shape(mean)), self.seed_generator, per_replica=True)
-        y = self._finished(mean + ops.sqrt(ops.maximum(variance, 0.0)) * noise)
+        y = self._finished(mean + ops.sqrt(ops.maximum(variance, 0.0)) * ops.cast(noise, wide))
         return ops.cast(ops.mean(y, axis=0), layer.compute_dtype)
 
     def _linear(self, x, kernel):
@@ -180,9 +181,9 @@ class DropConnect(keras.layers.Wrapper):
         )
         return kernels
 
-    def compute_output_shape(self, *args, **kwargs):
+    def compute_output_shape(self, input_shape):
         """Return the wrapped layer's output shape."""
-        return self.layer.compute_output_shape(*args, **kwargs)
+        return self.layer.compute_output_shape(input_shape)
 
     def compute_mask(self, inputs, previous_mask):
         """Return the wrapped layer's mask."""

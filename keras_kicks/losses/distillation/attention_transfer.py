@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_number
@@ -15,8 +16,8 @@ class AttentionTransfer(DistillationLoss):
 
         Q = sum over channels of |F|^power, flattened;   loss = || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||^2
 
-    The numbers of channels may differ, and so may the resolutions of images: the finer map is then resized to the
-    coarser one. The loss lies in [0, 2] and does not depend on the scale of the features.
+    The numbers of channels may differ, and so may the resolutions of images: the finer map is then averaged over
+    the cells of the coarser one. The loss lies in [0, 2] and does not depend on the scale of the features.
 
     Args:
         teacher_layer_name: Layer of the teacher; None for its output.
@@ -71,19 +72,12 @@ class AttentionTransfer(DistillationLoss):
     def call(self, teacher_outputs, student_outputs, sample_weight=None, step=None):
         """Return the distance of the maps of each sample."""
         teacher, student = self._energy(teacher_outputs), self._energy(student_outputs)
-        if len(teacher.shape) == 3:
-            size = [min(pair) for pair in zip(teacher.shape[1:], student.shape[1:], strict=True)]
-            teacher, student = self._resized(teacher, size), self._resized(student, size)
+        for axis in range(1, len(teacher.shape)):
+            teacher, student = _at_coarser(teacher, student, axis)
         return ops.sum(ops.square(self._normal(student) - self._normal(teacher)), axis=-1)
 
     def _energy(self, features):
         return ops.sum(ops.power(ops.abs(ops.cast(features, "float32")), self.power), axis=-1)
-
-    def _resized(self, energy, size):
-        if list(energy.shape[1:]) == size:
-            return energy
-        images = ops.image.resize(ops.expand_dims(energy, axis=-1), size, antialias=True, data_format="channels_last")
-        return ops.squeeze(images, axis=-1)
 
     def _normal(self, energy):
         length = 1 if None in energy.shape[1:] else math.prod(energy.shape[1:])
@@ -95,3 +89,20 @@ class AttentionTransfer(DistillationLoss):
         config = {**super().get_config(), "power": self.power}
         del config["output"]
         return config
+
+
+def _at_coarser(a, b, axis):
+    """Return two maps with the length that the coarser one has along an axis, each cell the mean of what it covers."""
+    if None in (a.shape[axis], b.shape[axis]):
+        return a, b
+    length = min(a.shape[axis], b.shape[axis])
+    return tuple(x if x.shape[axis] == length else _averaged(x, length, axis) for x in (a, b))
+
+
+def _averaged(x, length, axis):
+    """Average along an axis over cells of equal width; a product, since XLA cannot compile TensorFlow's resizing."""
+    edges = np.linspace(0, x.shape[axis], length + 1)
+    start = np.arange(x.shape[axis])[:, None]
+    covered = np.clip(np.minimum(start + 1, edges[1:]) - np.maximum(start, edges[:-1]), 0, None)
+    weights = ops.convert_to_tensor(covered * length / x.shape[axis], dtype=x.dtype)
+    return ops.moveaxis(ops.tensordot(ops.moveaxis(x, axis, -1), weights, axes=1), -1, axis)

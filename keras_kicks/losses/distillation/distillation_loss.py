@@ -42,6 +42,7 @@ class DistillationLoss(keras.layers.Layer):
             expect_integer(owner, teacher_index=teacher_index)
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         self.output_key = output
@@ -57,6 +58,14 @@ class DistillationLoss(keras.layers.Layer):
     def call(self, teacher_outputs, student_outputs, sample_weight=None, step=None):
         """Return the loss of each sample."""
         raise NotImplementedError
+
+    def compute_mask(self, inputs, previous_mask):
+        """Drop the mask: the distiller takes the student's."""
+        return
+
+    def compute_output_shape(self, teacher_outputs_shape, student_outputs_shape):
+        """Return (batch,): one loss for each sample."""
+        return tuple(student_outputs_shape[:1])
 
     def expect_fit(self, holds, rule, remedy, teacher_outputs_shape, student_outputs_shape):
         """Raise ValueError with both shapes unless `holds`."""

@@ -103,6 +103,10 @@ class FeatureDistillation(DistillationLoss):
         distance = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         return distance(teacher, student)
 
+    def compute_output_shape(self, teacher_outputs_shape, student_outputs_shape):
+        """Return the student's shape without the last axis."""
+        return tuple(student_outputs_shape[:-1])
+
     def get_config(self):
         """Return the constructor arguments."""
         config = {"loss": keras.losses.serialize(self.loss), "projection": self.projection}

@@ -72,6 +72,10 @@ class LogitsDistillation(DistillationLoss):
         log_q = self._log_probabilities(student_outputs, temperature)
         return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1) * temperature**2
 
+    def compute_output_shape(self, teacher_outputs_shape, student_outputs_shape):
+        """Return the student's shape without the last axis."""
+        return tuple(student_outputs_shape[:-1])
+
     def temperature_at(self, step):
         """Return the temperature after `step` training steps."""
         if isinstance(self.temperature, float):

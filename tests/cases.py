@@ -1,0 +1,268 @@
+"""The table of components: one case or more for every public name, and what each of them declares."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+import keras_kicks as kk
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One component in one setting.
+
+    Attributes:
+        make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
+            the same seed give the same weights and draws.
+        inputs: Function that returns the arguments of a call as NumPy arrays.
+        kind: "layer", "loss", "function", "model", "callback" or "base".
+        public: The public object that the case is for.
+        mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
+            Keras) or, for losses, "consumed".
+        free: Axes of the inputs besides the first whose length may be unknown.
+        double: Whether the component computes in float64 if asked to.
+        skips: Reasons by the name of a check.
+    """
+
+    make: Callable
+    inputs: Callable
+    kind: str
+    public: object
+    mask: str = "passed"
+    free: tuple = ()
+    double: bool = True
+    skips: dict = dataclasses.field(default_factory=dict)
+
+
+def normal(*shape):
+    """Return standard normal numbers, the same in every call."""
+    return np.random.default_rng(7).normal(size=shape).astype("float32")
+
+
+def ids(classes, *shape):
+    """Return class ids, the same in every call."""
+    return np.random.default_rng(11).integers(0, classes, size=shape).astype("int32")
+
+
+OWN_DRAWS = "Replicas draw numbers of their own, which no step on one device has; the component's file tests them."
+NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other predictions, other noise."
+MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
+CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
+BASE = "An abstract class: its subclasses are in the table."
+
+L, S = kk.layers, kk.losses
+
+
+def _layer(make, *shape, **declared):
+    return Case(make, lambda: (normal(*shape),), "layer", **declared)
+
+
+def _drop(make, *shape, **declared):
+    """A case for DropConnect around the layer that `make` returns."""
+
+    def wrapped(dtype, **kwargs):
+        return L.DropConnect(make(dtype), 0.4, seed=3, **kwargs)
+
+    arguments = declared.pop("arguments", {})
+    return _layer(lambda dtype: wrapped(dtype, **arguments), *shape, public=L.DropConnect, **declared)
+
+
+def _smoothing(classes=5, one_hot=False, double=True, skips=None, **arguments):
+    def inputs():
+        labels = ids(classes, 8)
+        return (np.eye(classes, dtype="float32")[labels] if one_hot else labels), normal(8, classes)
+
+    return Case(
+        lambda dtype: S.LabelSmoothingCrossentropy(dtype=dtype, **arguments),
+        inputs,
+        "loss",
+        S.LabelSmoothingCrossentropy,
+        mask="consumed",
+        double=double,
+        skips=skips or {},
+    )
+
+
+def _distillation(make, public, teacher, student, activation=None):
+    def inputs():
+        values = normal(*teacher), normal(*student)[::-1].copy()
+        return values if activation is None else tuple(activation(value) for value in values)
+
+    return Case(make, inputs, "layer", public, mask="dropped", double=False)
+
+
+def softmax(x):
+    """Return probabilities."""
+    return np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)
+
+
+def _distiller(dtype):
+    def model(width, name):
+        return keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(width, activation="tanh", name="features", kernel_regularizer="l2", dtype=dtype),
+                keras.layers.Dense(3, dtype=dtype),
+            ],
+            name=name,
+        )
+
+    losses = [S.LogitsDistillation(2.0), S.FeatureDistillation("mse", "features", "features")]
+    distiller = kk.models.Distiller(model(8, "teacher"), model(4, "student"), losses, [1.0, 0.5])
+    distiller.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return distiller
+
+
+CASES = {
+    "RReLU": _layer(
+        lambda dtype: L.RReLU(0.1, 0.4, seed=5, dtype=dtype),
+        4,
+        6,
+        3,
+        public=L.RReLU,
+        free=(1, 2),
+        skips={"replicas": OWN_DRAWS},
+    ),
+    "RReLU-one-slope": _layer(lambda dtype: L.RReLU(0.2, 0.2, dtype=dtype), 4, 6, 3, public=L.RReLU, free=(1, 2)),
+    "Maxout": _layer(lambda dtype: L.Maxout(3, dtype=dtype), 4, 5, 6, public=L.Maxout, free=(1,)),
+    "Maxout-strided": _layer(
+        lambda dtype: L.Maxout(3, grouping="strided", dtype=dtype), 4, 5, 6, public=L.Maxout, free=(1,)
+    ),
+    "Maxout-axis": _layer(lambda dtype: L.Maxout(2, axis=1, dtype=dtype), 4, 6, 5, 3, public=L.Maxout, free=(2, 3)),
+    "MaxoutDense": _layer(
+        lambda dtype: L.MaxoutDense(4, 3, kernel_regularizer="l2", bias_initializer="normal", dtype=dtype),
+        4,
+        5,
+        6,
+        public=L.MaxoutDense,
+        free=(1,),
+    ),
+    "MaxoutDense-tanh": _layer(
+        lambda dtype: L.MaxoutDense(2, 2, activation="tanh", use_bias=False, kernel_constraint="non_neg", dtype=dtype),
+        4,
+        6,
+        public=L.MaxoutDense,
+    ),
+    "GroupNormalization": _layer(
+        lambda dtype: L.GroupNormalization(2, gamma_initializer="normal", dtype=dtype),
+        4,
+        5,
+        3,
+        6,
+        public=L.GroupNormalization,
+        free=(1, 2),
+    ),
+    "GroupNormalization-channels-first": _layer(
+        lambda dtype: L.GroupNormalization(3, axis=1, scale=False, dtype=dtype),
+        4,
+        6,
+        5,
+        public=L.GroupNormalization,
+        free=(2,),
+    ),
+    "GroupNormalization-instance": _layer(
+        lambda dtype: L.GroupNormalization(-1, center=False, epsilon=1e-5, dtype=dtype),
+        4,
+        5,
+        6,
+        public=L.GroupNormalization,
+        free=(1,),
+    ),
+    "DropConnect-Dense": _drop(lambda dtype: keras.layers.Dense(4, dtype=dtype), 4, 5, 6, free=(1,)),
+    "DropConnect-Conv1D": _drop(
+        lambda dtype: keras.layers.Conv1D(4, 3, activation="tanh", dtype=dtype), 4, 7, 6, mask="destroyed", free=(1,)
+    ),
+    "DropConnect-Conv2D": _drop(
+        lambda dtype: keras.layers.Conv2D(4, 3, padding="same", dtype=dtype), 4, 6, 5, 3, mask="destroyed", free=(1, 2)
+    ),
+    "DropConnect-Conv3D": _drop(
+        lambda dtype: keras.layers.Conv3D(2, 2, dtype=dtype), 2, 4, 3, 4, 3, mask="destroyed", free=(1, 2, 3)
+    ),
+    "DropConnect-EinsumDense": _drop(
+        lambda dtype: keras.layers.EinsumDense("abc,cde->abde", (5, 2, 3), bias_axes="e", dtype=dtype),
+        4,
+        5,
+        6,
+        mask="destroyed",
+    ),
+    "DropConnect-LSTM": _drop(
+        lambda dtype: keras.layers.LSTM(4, return_sequences=True, dtype=dtype), 4, 5, 6, free=(1,)
+    ),
+    "DropConnect-sample": _drop(
+        lambda dtype: keras.layers.Dense(4, activation="tanh", dtype=dtype),
+        4,
+        5,
+        6,
+        arguments={"mask": "sample"},
+        free=(1,),
+        skips={"replicas": OWN_DRAWS},
+    ),
+    "DropConnect-gaussian": _drop(
+        lambda dtype: keras.layers.Dense(4, activation="relu", dtype=dtype),
+        4,
+        5,
+        6,
+        arguments={"inference": "gaussian", "samples": 4},
+        free=(1,),
+    ),
+    "LabelSmoothingCrossentropy": _smoothing(alpha=0.2),
+    "LabelSmoothingCrossentropy-one-hot": _smoothing(alpha=0.2, one_hot=True),
+    "LabelSmoothingCrossentropy-prior": _smoothing(noise="prior", class_prior=[0.5, 0.2, 0.1, 0.1, 0.1]),
+    "LabelSmoothingCrossentropy-ignore": _smoothing(
+        ignore_class=2,
+        skips={
+            "replicas": "The mean is over the samples of a replica that count, as Keras takes it for masked losses."
+        },
+    ),
+    "LabelSmoothingCrossentropy-random": _smoothing(
+        noise="random",
+        seed=1,
+        skips={"gradient": NOISE_OF_BATCH, "mask": NOISE_OF_BATCH, "replicas": NOISE_OF_BATCH},
+    ),
+    "smooth_labels": Case(
+        lambda dtype: lambda y: S.smooth_labels(y, alpha=0.2, noise="random", seed=4),
+        lambda: (np.eye(5, dtype="float32")[ids(5, 8)],),
+        "function",
+        S.smooth_labels,
+        double=False,
+    ),
+    "LogitsDistillation": _distillation(
+        lambda dtype: S.LogitsDistillation(dtype=dtype or "float32"), S.LogitsDistillation, (8, 5), (8, 5)
+    ),
+    "LogitsDistillation-schedule": _distillation(
+        lambda dtype: S.LogitsDistillation(
+            keras.optimizers.schedules.PolynomialDecay(4.0, 10, 1.0), from_logits=False, output=0, teacher_index=0
+        ),
+        S.LogitsDistillation,
+        (8, 5),
+        (8, 5),
+        activation=softmax,
+    ),
+    "FeatureDistillation": _distillation(
+        lambda dtype: S.FeatureDistillation(dtype=dtype or "float32"), S.FeatureDistillation, (8, 4, 5), (8, 4, 3)
+    ),
+    "FeatureDistillation-cosine": _distillation(
+        lambda dtype: S.FeatureDistillation(keras.losses.CosineSimilarity(), "a", "b", projection="always"),
+        S.FeatureDistillation,
+        (8, 5),
+        (8, 5),
+    ),
+    "AttentionTransfer": _distillation(
+        lambda dtype: S.AttentionTransfer(dtype=dtype or "float32"), S.AttentionTransfer, (8, 6, 6, 3), (8, 3, 3, 5)
+    ),
+    "RelationalDistillation": _distillation(
+        lambda dtype: S.RelationalDistillation(dtype=dtype or "float32"), S.RelationalDistillation, (8, 5), (8, 3)
+    ),
+    "DistillationLoss": Case(
+        lambda dtype: S.DistillationLoss(), lambda: (), "base", S.DistillationLoss, skips={"every": BASE}
+    ),
+    "Distiller": Case(
+        _distiller,
+        lambda: (normal(8, 6),),
+        "model",
+        kk.models.Distiller,
+        mask="dropped",
+    ),
+}
