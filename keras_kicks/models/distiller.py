@@ -91,7 +91,7 @@ class Distiller(keras.Model):
         super().__init__(name=name, **kwargs)
         # The student casts its inputs itself, and the teachers see them as they are.
         self.autocast = False
-        losses = distillation_losses if isinstance(distillation_losses, (list, tuple)) else [distillation_losses]
+        losses = _listed(distillation_losses)
         expect(len(losses) > 0, owner, "a distillation loss or a list of them", distillation_losses=losses)
         self.distillation_losses = [adapted(loss, owner) for loss in losses]
         self.distillation_loss_weights = weights_for(
@@ -110,8 +110,9 @@ class Distiller(keras.Model):
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self.agreement_tracker = keras.metrics.Mean(name="agreement")
-        self.teacher_weights = teacher_weights
+        self.teacher_weights = teacher_weights if teacher_weights is None else _listed(teacher_weights)
         self._taps = OutputTaps(student, self._layers_of("student"), owner, "student")
+        self._unmeasured = frozenset({"hard_loss", "agreement"})
         self._teachers = None
         if teacher is not None:
             self.teacher = teacher
@@ -138,7 +139,7 @@ class Distiller(keras.Model):
     @teacher.setter
     def teacher(self, teacher):
         owner = type(self).__name__
-        models = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+        models = _listed(teacher)
         known = bool(models) and all(isinstance(model, keras.Model) for model in models)
         expect(known, owner, "a keras model or a list of them as teacher", error=TypeError, teacher=teacher)
         for model in models:
@@ -197,18 +198,20 @@ class Distiller(keras.Model):
             student = self._taps(inputs, training)
         teachers = self._teachers(inputs) if taught is None else self._teachers.unpacked(taught, inputs)
         replicas = replica_count()
+        count = ops.shape(keras.tree.flatten(inputs)[0])[0]
         penalties = sum((ops.sum(loss) for loss in self.losses), start=0.0) / replicas
         soft = self._soft_loss(teachers, student, sample_weight, training)
         total = penalties + (1 - self.student_loss_weight) * soft
         if y is not None and self.loss is not None:
             hard = super().compute_loss(x, y, y_pred, sample_weight, training) - penalties
-            self.hard_loss_tracker.update_state(hard * replicas)
+            self._unmeasured -= {"hard_loss"}
+            self.hard_loss_tracker.update_state(hard * replicas, sample_weight=count)
             total = total + self.student_loss_weight * hard
         else:
             unlabelled = self.student_loss_weight == 0
             remedy = "Pass both, or set student_loss_weight=0."
             expect(unlabelled, owner, "labels and a compiled loss", remedy, y=y, loss=self.loss)
-        self.soft_loss_tracker.update_state(soft * replicas)
+        self.soft_loss_tracker.update_state(soft * replicas, sample_weight=count)
         self._update_agreement(teachers, student)
         if training:
             self.train_steps.assign_add(1)
@@ -240,7 +243,13 @@ class Distiller(keras.Model):
                 continue
             mean = sum(w * ops.cast(c, "float32") for w, c in zip(self._teachers.weights, columns, strict=True))
             same = ops.equal(ops.argmax(output, axis=-1), ops.argmax(mean, axis=-1))
+            self._unmeasured -= {"agreement"}
             self.agreement_tracker.update_state(ops.cast(same, "float32"), sample_weight=get_mask(output))
+
+    def get_metrics_result(self):
+        """Return the results of the metrics but for those that the outputs and labels have nothing to say about."""
+        results = super().get_metrics_result()
+        return {name: value for name, value in results.items() if name not in self._unmeasured}
 
     def fit(self, *args, teacher_cache=None, **kwargs):
         """Train the student, as `keras.Model.fit` does.
@@ -306,7 +315,7 @@ class Distiller(keras.Model):
             "distillation_losses": [keras.saving.serialize_keras_object(loss) for loss in self.distillation_losses],
             "distillation_loss_weights": list(self.distillation_loss_weights),
             "student_loss_weight": self.student_loss_weight,
-            "teacher_weights": None if self.teacher_weights is None else list(self.teacher_weights),
+            "teacher_weights": self.teacher_weights if self.teacher_weights is None else list(self.teacher_weights),
         }
         return {**super().get_config(), **config}
 
@@ -317,6 +326,10 @@ class Distiller(keras.Model):
         losses = [revive(loss, custom_objects=custom_objects) for loss in config["distillation_losses"]]
         student = revive(config["student"], custom_objects=custom_objects)
         return cls(**{**config, "student": student, "distillation_losses": losses})
+
+
+def _listed(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _selected(loss, outputs, role, owner):
