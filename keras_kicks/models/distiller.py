@@ -125,6 +125,10 @@ class Distiller(keras.Model):
         else:
             super().__setattr__(name, value)
 
+    def __dir__(self):
+        # Keras saves the models among an object's attributes as `dir` lists them.
+        return [name for name in super().__dir__() if name != "teacher"]
+
     def _layers_of(self, role):
         names = {getattr(loss, f"{role}_layer_name") for loss in self.distillation_losses}
         return sorted(names - {None})
