@@ -258,6 +258,9 @@ CASES = {
     "DistillationLoss": Case(
         lambda dtype: S.DistillationLoss(), lambda: (), "base", S.DistillationLoss, skips={"every": BASE}
     ),
+    "TensorBoard": Case(
+        lambda dtype: None, lambda: (), "callback", kk.callbacks.TensorBoard, skips={"every": CALLBACK}
+    ),
     "Distiller": Case(
         _distiller,
         lambda: (normal(8, 6),),

@@ -1,1 +1,3 @@
 """Observers and controllers of training."""
+
+from keras_kicks.callbacks.tensorboard import TensorBoard as TensorBoard

@@ -1,8 +1,10 @@
 """Dense layer of maxout units."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from keras_kicks._curves import draw_curves
 from keras_kicks._errors import expect, expect_integer
 from keras_kicks.ops.maxout import maxout
 
@@ -123,6 +125,29 @@ class MaxoutDense(keras.layers.Layer):
         fits = len(shape) >= 2 and shape[-1] is not None
         expect(fits, owner, "an input of rank 2 or more whose last dimension is known", input_shape=shape)
         return (*shape[:-1], self.units)
+
+    def tensorboard_images(self):
+        """Return a picture of the first units for `keras_kicks.callbacks.TensorBoard`: the activations learned so far.
+
+        Each tile shows a unit (dark) and its linear pieces (grey) along the line through the origin on which the
+        pieces differ most, from -3 to 3.
+
+        Returns:
+            `{"activations": float32 array of shape (height, width, 3)}`, in [0, 1].
+        """
+        count = min(self.units, 8)
+        kernel = ops.convert_to_numpy(self.kernel).reshape(-1, self.pool_size, self.units)[..., :count]
+        bias = np.zeros((self.pool_size, count))
+        if self.bias is not None:
+            bias = ops.convert_to_numpy(self.bias).reshape(self.pool_size, self.units)[:, :count]
+        t = np.linspace(-3, 3, 121)
+        curves = []
+        for weights, offsets in zip(kernel.transpose(2, 1, 0), bias.T, strict=True):
+            spread = weights - weights.mean(axis=0) if self.pool_size > 1 else weights
+            direction = np.linalg.svd(spread.astype("float64"), full_matrices=False)[2][0]
+            pieces = (weights @ direction)[:, None] * t + offsets[:, None]
+            curves.append([*pieces, pieces.max(axis=0)])
+        return {"activations": draw_curves(t, curves)}
 
     def get_config(self):
         """Return the constructor arguments."""
