@@ -18,8 +18,8 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     - `epoch_learning_rate`, and `batch_learning_rate` where `update_freq` is "batch" or a number (with a number, Keras
       leaves epochs out; here all are written);
-    - `epoch_steps_per_second` and `epoch_examples_per_second`: of training alone, without validation and callbacks at
-      the end of the epoch; the first epoch includes the time to compile;
+    - `epoch_steps_per_second` (of the optimizer) and `epoch_examples_per_second`: of training alone, without
+      validation and callbacks at the end of the epoch; the first epoch includes the time to compile;
     - `epoch_weight_norm/<layer>`, `epoch_update_norm/<layer>`, `epoch_update_ratio/<layer>`: the L2 norm of the
       layer's weights, of what training changed since the last record, and the second over the first;
 
@@ -84,12 +84,12 @@ class TensorBoard(keras.callbacks.TensorBoard):
         super().on_epoch_begin(epoch, logs)
         if self.norms_freq and self._norms is None and self.model.built:
             self._norms = LayerNorms(self.model)
-        self._speed, self._steps, self._clock = {}, 0, time.perf_counter()
+        self._speed, self._before, self._clock = {}, self._iterations(), time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Count steps; add the learning rate to what is written for a batch."""
-        self._steps = batch + 1
+        """Add the learning rate to what is written for a batch."""
         self._batches += 1
+        self._batch = batch
         if isinstance(self.update_freq, int) and self._batches % self.update_freq == 0:
             logs = {**(logs or {}), **_learning_rate(self.model.optimizer)}
         super().on_train_batch_end(batch, logs)
@@ -128,12 +128,17 @@ class TensorBoard(keras.callbacks.TensorBoard):
         """Take the speed, once an epoch: before the metrics are reset, which count the examples."""
         if self._clock is None:
             return
+        # Where the data end too early, Keras counts too many of the one with steps_per_execution, of the other without.
+        steps = min(self._iterations() - self._before, self._batch + 1)
         examples = _examples_seen(self.model)
         seconds = time.perf_counter() - self._clock
         self._clock = None
-        self._speed = {"steps_per_second": self._steps / seconds}
+        self._speed = {"steps_per_second": steps / seconds}
         if examples:
             self._speed["examples_per_second"] = examples / seconds
+
+    def _iterations(self):
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _run_writer(self):
         if self._writer is None:
