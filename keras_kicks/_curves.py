@@ -31,8 +31,9 @@ def _tile(x, curves, size):
     margin = 6 * SAMPLES
     grid = (np.arange(fine) - margin) / (fine - 1 - 2 * margin)
     columns = x[0] + grid * (x[-1] - x[0])
-    # The scale of the curve in ink: the others may run out of the picture.
+    # The scale of the curve in ink and a quarter below it, where the others run out of the picture.
     low, high = min(curves[-1].min(), 0.0), max(curves[-1].max(), 0.0)
+    low -= (high - low) / 4
     height = (high - low) or 1.0
     rows = high - grid * height
     image = np.ones((fine, fine, 3))

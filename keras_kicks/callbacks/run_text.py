@@ -33,7 +33,7 @@ def _compiled(model):
         rows["optimizer"] = type(optimizer).__name__
         rows.update(_flat("optimizer", optimizer.get_config()))
     rows["loss"] = keras.tree.map_structure(_name, model.loss)
-    rows["metrics"] = ", ".join(metric.name for metric in model.metrics)
+    rows["metrics"] = ", ".join(model.get_metrics_result())
     rows["dtype_policy"] = model.dtype_policy.name
     rows["jit_compile"] = model.jit_compile
     return rows

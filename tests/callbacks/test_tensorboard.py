@@ -182,7 +182,7 @@ def test_a_model_that_its_first_batch_builds_has_norms_from_the_second_record(tm
 
 def test_texts_say_what_the_run_is(tmp_path):
     optimizer = keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9), momentum=0.75)
-    fit(tmp_path, model(optimizer=optimizer), epochs=1, config={"idea": "a | b", "seed": 7})
+    fit(tmp_path, model(optimizer=optimizer, metrics=["mae"]), epochs=1, config={"idea": "a | b", "seed": 7})
     texts = read(tmp_path / "run")[1]
     assert "first (Dense)" in texts["summary"]
     rows = dict(re.findall(r"^\| (\S+) \| (.*) \|$", texts["configuration"], flags=re.MULTILINE))
@@ -190,6 +190,7 @@ def test_texts_say_what_the_run_is(tmp_path):
     assert rows["optimizer.momentum"] == "0.75"
     assert "ExponentialDecay" in rows["optimizer.learning_rate"]
     assert rows["loss"] == "mse"
+    assert rows["metrics"] == "mae, loss" or rows["metrics"] == "loss, mae"
     assert rows["dtype_policy"] == "float32"
     assert rows["replicas"] == "1"
     assert rows["keras"] == keras.__version__
