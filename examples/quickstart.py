@@ -108,7 +108,7 @@ def main():
         train(teacher, data, test, "teacher", rate=3e-3, batch_size=64, epochs=1 if smoke else 20)
         targets = probabilities(teacher, test[0], TEMPERATURE)
         evaluate("teacher", teacher)
-        setting = {"rate": 1e-2, "batch_size": 32, "epochs": 1 if smoke else 40}
+        setting = {"rate": 1e-2, "batch_size": 16, "epochs": 1 if smoke else 20}
         for seed in seeds:
             some = a_fifth(data, seed)
             keras.utils.set_random_seed(seed)
