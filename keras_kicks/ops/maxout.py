@@ -22,7 +22,8 @@ def maxout(x, pool_size, grouping):
     Returns:
         Shape (..., units).
     """
-    if keras.backend.backend() == "torch":
+    # The index of an entry is kept in a byte.
+    if keras.backend.backend() == "torch" or pool_size > 127:
         return maxout_reference(x, pool_size, grouping)
     return _kernel(pool_size, grouping)(x)
 
@@ -44,26 +45,29 @@ def _kernel(pool_size, grouping):
 
     @cluster
     def forward(x):
-        return functools.reduce(ops.maximum, pieces(x))
+        first, *others = pieces(x)
+        y, winner = first, ops.zeros_like(first, dtype="int8")
+        for i, piece in enumerate(others, start=1):
+            winner = ops.where(piece > y, ops.cast(i, "int8"), winner)
+            y = ops.maximum(y, piece)
+        return y, winner
 
     @cluster
-    def backward(upstream, x, y):
-        free = ops.ones_like(y, dtype="bool")
-        grads = []
-        for piece in pieces(x):
-            wins = ops.logical_and(free, ops.equal(piece, y))
-            free = ops.logical_and(free, ops.logical_not(wins))
-            grads.append(ops.where(wins, upstream, ops.zeros_like(upstream)))
+    def backward(upstream, winner):
+        none = ops.zeros_like(upstream)
+        grads = [ops.where(ops.equal(winner, ops.cast(i, "int8")), upstream, none) for i in range(pool_size)]
         if grouping == "consecutive":
-            return ops.reshape(ops.stack(grads, axis=-1), ops.shape(x))
+            stacked = ops.stack(grads, axis=-1)
+            return ops.reshape(stacked, (*ops.shape(upstream)[:-1], pool_size * upstream.shape[-1]))
         return ops.concatenate(grads, axis=-1)
 
     @ops.custom_gradient
     def maximum(x):
-        y = forward(x)
+        # The winner of each unit is all that is kept for the backward pass.
+        y, winner = forward(x)
 
         def gradient(upstream):
-            return backward(upstream, x, y)
+            return backward(upstream, winner)
 
         return y, gradient
 

@@ -1,0 +1,1 @@
+"""One question a file: a component beside its peers, in one run."""
