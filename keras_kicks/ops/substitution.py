@@ -22,11 +22,14 @@ def substituted(layer, replacements, add_loss):
     """
     replaced = {id(variable): tensor for variable, tensor in replacements}
     # Every variable is mapped, also the unchanged ones, since the scope hides an outer one (JAX trains inside one).
-    mapping = [(variable, replaced.get(id(variable), variable.value)) for variable in layer.variables]
+    # Keras does not list the states of a stateful recurrent layer among its variables.
+    states = keras.tree.flatten(getattr(layer, "states", None) or [])
+    variables = [*layer.variables, *(state for state in states if isinstance(state, keras.Variable))]
+    mapping = [(variable, replaced.get(id(variable), variable.value)) for variable in variables]
     with keras.StatelessScope(mapping, collect_losses=True, initialize_variables=False) as scope:
-        before = [scope.get_current_value(variable) for variable in layer.variables]
+        before = [scope.get_current_value(variable) for variable in variables]
         yield
-    for variable, value in zip(layer.variables, before, strict=True):
+    for variable, value in zip(variables, before, strict=True):
         after = scope.get_current_value(variable)
         if after is not value and id(variable) not in replaced:
             variable.assign(after)
