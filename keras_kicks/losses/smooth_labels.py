@@ -54,8 +54,8 @@ def smooth_labels(y, alpha=0.1, noise="uniform", class_prior=None, num_classes=N
     else:
         expect_integer(owner, num_classes=num_classes)
         ids = ops.cast(ops.convert_to_tensor(y), "int32")
-        targets = ops.one_hot(ids, num_classes, dtype="float32")
         known = ops.logical_and(ids >= 0, ids < num_classes)
+        targets = ops.one_hot(ops.where(known, ids, 0), num_classes, dtype="float32")
         targets = ops.where(ops.expand_dims(known, axis=-1), targets, float("nan"))
     check_classes(owner, num_classes, class_prior)
     if noise == "random":

@@ -16,8 +16,8 @@ class AttentionTransfer(DistillationLoss):
 
         Q = sum over channels of |F|^power, flattened;   loss = || Q_S / ||Q_S|| - Q_T / ||Q_T|| ||^2
 
-    The numbers of channels may differ, and so may the resolutions of images: the finer map is then averaged over
-    the cells of the coarser one. The loss lies in [0, 2] and does not depend on the scale of the features.
+    The numbers of channels may differ, and so may the resolutions of images: the finer map is then summed over the
+    cells of the coarser one. The loss lies in [0, 2] and does not depend on the scale of the features.
 
     Args:
         teacher_layer_name: Layer of the teacher; None for its output.
@@ -92,17 +92,17 @@ class AttentionTransfer(DistillationLoss):
 
 
 def _at_coarser(a, b, axis):
-    """Return two maps with the length that the coarser one has along an axis, each cell the mean of what it covers."""
+    """Return two maps with the length that the coarser one has along an axis, each cell the sum of what it covers."""
     if None in (a.shape[axis], b.shape[axis]):
         return a, b
     length = min(a.shape[axis], b.shape[axis])
-    return tuple(x if x.shape[axis] == length else _averaged(x, length, axis) for x in (a, b))
+    return tuple(x if x.shape[axis] == length else _summed(x, length, axis) for x in (a, b))
 
 
-def _averaged(x, length, axis):
-    """Average along an axis over cells of equal width; a product, since XLA cannot compile TensorFlow's resizing."""
+def _summed(x, length, axis):
+    """Sum along an axis over cells of equal width; a product, since XLA cannot compile TensorFlow's resizing."""
     edges = np.linspace(0, x.shape[axis], length + 1)
     start = np.arange(x.shape[axis])[:, None]
     covered = np.clip(np.minimum(start + 1, edges[1:]) - np.maximum(start, edges[:-1]), 0, None)
-    weights = ops.convert_to_tensor(covered * length / x.shape[axis], dtype=x.dtype)
+    weights = ops.convert_to_tensor(covered, dtype=x.dtype)
     return ops.moveaxis(ops.tensordot(ops.moveaxis(x, axis, -1), weights, axes=1), -1, axis)
