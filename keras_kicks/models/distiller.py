@@ -9,9 +9,9 @@ from keras import ops
 from keras_kicks._errors import expect, expect_number
 from keras_kicks.losses.distillation.logits_distillation import LogitsDistillation
 from keras_kicks.models.keras_distillation import adapted
-from keras_kicks.models.output_taps import OutputTaps
+from keras_kicks.models.output_taps import OutputTaps, producer
 from keras_kicks.models.sample_mean import sample_mean
-from keras_kicks.models.taught_data import split, teach
+from keras_kicks.models.taught_data import expect_visitable, split, teach
 from keras_kicks.models.teachers import Teachers, weights_for
 from keras_kicks.ops.keras_mask import get_mask
 from keras_kicks.ops.replicas import replica_count
@@ -52,7 +52,7 @@ class Distiller(keras.Model):
         TypeError: a teacher or the student is no Keras model, a loss no distillation loss, a weight no number.
         ValueError: expected a weight >= 0 for each loss and each teacher; 0 <= student_loss_weight <= 1; teachers and
             a student that take inputs of the same shape; outputs or named layers that a loss can compare; logits, not
-            a softmax, where a loss takes logits.
+            probabilities, where a loss takes logits.
 
     Source:
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
@@ -152,27 +152,34 @@ class Distiller(keras.Model):
             index = loss.teacher_index
             fits = index is None or 0 <= index < len(models)
             expect(fits, owner, "the index of a teacher", teacher_index=index, teachers=len(models))
+        teachers = Teachers(models, self._layers_of("teacher"), self.teacher_weights, owner)
+        student, outputs = self._taps.spec(), teachers.spec()
+        if student is not None and outputs is not None:
+            self._build_losses(student, outputs, teachers)
         self._several = isinstance(teacher, (list, tuple))
-        self._teachers = Teachers(models, self._layers_of("teacher"), self.teacher_weights, owner)
-        student, teachers = self._taps.spec(), self._teachers.spec()
-        if student is not None and teachers is not None:
-            self._build_losses(student, teachers)
+        self._teachers = teachers
 
-    def _build_losses(self, student, teachers):
-        """Build each loss for the outputs it compares, or raise where it cannot."""
+    def _build_losses(self, student, teachers, models):
+        """Check all losses, then build each for the outputs it compares; raise where one cannot compare them."""
         owner = type(self).__name__
+        pairs = []
         for loss in self.distillation_losses:
-            if isinstance(loss, LogitsDistillation) and loss.from_logits:
-                _expect_logits(owner, "student", self.student)
-                for model in self._teachers.models:
-                    _expect_logits(owner, "teacher", model)
-            shapes = _shapes(_selected(loss, student, "student", owner))
-            for index in self._teachers_of(loss):
-                teacher_shapes = _shapes(_selected(loss, teachers[index], "teacher", owner))
-                if loss.built:
-                    loss.check(teacher_shapes, shapes)
-                else:
-                    loss.build(teacher_shapes, shapes)
+            logits = isinstance(loss, LogitsDistillation) and loss.from_logits
+            output = _selected(loss, student, "student", owner)
+            if logits:
+                _expect_logits(owner, output, student=self.student.name)
+            shapes = _shapes(output)
+            for index in range(len(models)) if loss.teacher_index is None else [loss.teacher_index]:
+                output = _selected(loss, teachers[index], "teacher", owner)
+                if logits:
+                    _expect_logits(owner, output, teacher=models.models[index].name)
+                loss.check(_shapes(output), shapes)
+                pairs.append((loss, _shapes(output), shapes))
+        for loss, *shapes in pairs:
+            if loss.built:
+                loss.check(*shapes)
+            else:
+                loss.build(*shapes)
 
     def _teachers_of(self, loss):
         return range(len(self._teachers)) if loss.teacher_index is None else [loss.teacher_index]
@@ -182,7 +189,7 @@ class Distiller(keras.Model):
         inputs, _ = split(inputs)
         outputs = self._taps(inputs, training)
         if self._teachers is not None and not all(loss.built for loss in self.distillation_losses):
-            self._build_losses(outputs, self._teachers(inputs))
+            self._build_losses(outputs, self._teachers(inputs), self._teachers)
         # Kept for `compute_loss`, which is next in the same step: a second pass would draw other dropout masks.
         self._taps.latest = outputs
         return outputs["output"]
@@ -194,8 +201,7 @@ class Distiller(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the loss of a batch, and update the metrics."""
         owner = type(self).__name__
-        remedy = "A distiller is loaded without its teachers: set `distiller.teacher`."
-        expect(self._teachers is not None, owner, "a teacher", remedy, teacher=None)
+        self._expect_teachers()
         inputs, taught = split(x)
         student, self._taps.latest = self._taps.latest, None
         if student is None or student["output"] is not y_pred:
@@ -220,6 +226,10 @@ class Distiller(keras.Model):
         if training:
             self.train_steps.assign_add(1)
         return total
+
+    def _expect_teachers(self):
+        remedy = "A distiller is loaded without its teachers: set `distiller.teacher`."
+        expect(self._teachers is not None, type(self).__name__, "a teacher", remedy, teacher=None)
 
     def _soft_loss(self, teachers, student, sample_weight, training):
         owner = type(self).__name__
@@ -263,31 +273,37 @@ class Distiller(keras.Model):
             teacher_cache: None to run the teachers in every step; "memory", or the path of a directory, to run them
                 once for each sample and reuse what they compute in later epochs and calls, also for
                 `validation_data`. Samples are told by their contents: training data must be finite and the same in
-                every epoch, but may be shuffled. A directory is reused by later runs with the same teachers. Outputs
-                for arrays are held in memory; for a dataset they are read from the directory.
+                every epoch, but may be shuffled. A dataset is visited once before training, so that one that
+                reshuffles begins with its second order. A directory is reused by later runs with the same teachers,
+                and an interrupted run is taken up where it stopped. Outputs for arrays are held in memory; for a
+                dataset they are read from the directory.
             **kwargs: As in `keras.Model.fit`.
 
         Returns:
             A `keras.callbacks.History`.
 
         Raises:
-            TypeError: data that cannot be visited twice, with a cache.
-            ValueError: expected a finite dataset with a cache; a directory that is new, empty or a cache of these
-                teachers.
+            TypeError: with a cache: data that is neither arrays, a `tf.data.Dataset` of dense tensors nor a
+                `keras.utils.PyDataset`; a cache that is neither "memory" nor a path.
+            ValueError: expected a teacher; with a cache also data of known, finite length, the same samples in every
+                epoch, teachers that are built, and a directory that is new, empty or a cache of these teachers.
         """
         if teacher_cache is None:
             return super().fit(*args, **kwargs)
+        self._expect_teachers()
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        validation = arguments.get("validation_data")
+        expect_visitable(arguments.get("x"))
+        if validation is not None:
+            expect_visitable(validation[0] if isinstance(validation, (tuple, list)) else validation)
         cache = self._teachers.cache(teacher_cache)
         arguments["x"] = teach(arguments.get("x"), cache, arguments.get("batch_size"))
-        if arguments.get("validation_data") is not None:
-            validation = arguments["validation_data"]
-            if isinstance(validation, (tuple, list)):
-                x, *rest = validation
-                batch_size = arguments.get("validation_batch_size") or arguments.get("batch_size")
-                arguments["validation_data"] = (teach(x, cache, batch_size), *rest)
-            else:
-                arguments["validation_data"] = teach(validation, cache)
+        if isinstance(validation, (tuple, list)):
+            x, *rest = validation
+            batch_size = arguments.get("validation_batch_size") or arguments.get("batch_size")
+            arguments["validation_data"] = (teach(x, cache, batch_size), *rest)
+        elif validation is not None:
+            arguments["validation_data"] = teach(validation, cache)
         return super().fit(**arguments)
 
     def export_student(self, path=None):
@@ -298,10 +314,16 @@ class Distiller(keras.Model):
 
         Returns:
             The student, a model of its own.
+
+        Raises:
+            TypeError: `path` is no path.
+            ValueError: expected a path that ends in .keras.
         """
         if path is not None:
+            owner = type(self).__name__
+            expect(isinstance(path, (str, os.PathLike)), owner, "a path", error=TypeError, path=path)
             path = os.fspath(path)
-            expect(path.endswith(".keras"), type(self).__name__, "a path that ends in .keras", path=path)
+            expect(path.endswith(".keras"), owner, "a path that ends in .keras", path=path)
             partial = f"{path[:-6]}.partial-{os.getpid()}.keras"
             try:
                 self.student.save(partial)
@@ -345,10 +367,12 @@ def _selected(loss, outputs, role, owner):
     if not loss.per_sample:
         return output
     if loss.output_key is not None:
+        rule = f"an output of the {role} for {loss.name}"
+        nested = keras.tree.is_nested(output)
+        expect(nested, owner, rule, f"The {role} has one output: leave `output` out.", output=loss.output_key)
         try:
             return output[loss.output_key]
         except (KeyError, IndexError, TypeError) as error:
-            rule = f"an output of the {role} for {loss.name}"
             raise ValueError(f"{owner}: expected {rule}; got output={loss.output_key!r}.") from error
     several = keras.tree.is_nested(output)
     remedy = "Give it `output`, and one loss for each output to compare."
@@ -392,9 +416,14 @@ def _expect_same_inputs(owner, teacher, student):
     expect(fits, owner, rule, teacher=shapes[0], student=shapes[1])
 
 
-def _expect_logits(owner, role, model):
-    """Raise if the last layer of a model is a softmax."""
-    layer = model.layers[-1] if getattr(model, "layers", None) else None
-    softmax = isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) is keras.activations.softmax
-    remedy = "Remove the softmax, or use LogitsDistillation(from_logits=False)."
-    expect(not softmax, owner, f"logits from the {role}", remedy, **{role: model.name}, last_layer="softmax")
+def _expect_logits(owner, output, **model):
+    """Raise if a symbolic output comes from a softmax or a sigmoid."""
+    layer = producer(output)
+    layer = getattr(layer, "layer", layer)  # of a wrapper: TimeDistributed
+    activation = keras.activations.softmax if isinstance(layer, keras.layers.Softmax) else layer
+    activation = getattr(activation, "activation", activation)
+    logits = activation not in (keras.activations.softmax, keras.activations.sigmoid)
+    remedy = "Remove the activation, or use LogitsDistillation(from_logits=False)."
+    ((role, _),) = model.items()
+    name = getattr(activation, "__name__", None)
+    expect(logits, owner, f"logits from the {role}", remedy, **model, activation=name)

@@ -17,8 +17,8 @@ class OutputTaps:
         role: What the model is, for error messages.
 
     Raises:
-        ValueError: expected a model with symbolic inputs where layers are named; names of its layers; layers that are
-            used once.
+        ValueError: expected a model with symbolic inputs where layers are named; names of its layers; layers with one
+            output that are used once.
     """
 
     def __init__(self, model, layer_names, owner, role):
@@ -54,11 +54,39 @@ def _symbolic(model, end):
     return getattr(model, f"{end}s")[0] if isinstance(model, keras.Sequential) else getattr(model, end)
 
 
+def producer(tensor):
+    """Return the layer or operation that a symbolic tensor comes from, within nested models too; None for others."""
+    history = getattr(tensor, "_keras_history", None)
+    if history is None:
+        return None
+    operation, _, index = history
+    inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
+    return producer(inner[index]) if inner else operation
+
+
 def _layer_output(model, name, owner, role):
     names = [layer.name for layer in model.layers]
     expect(name in names, owner, f"the name of a layer of the {role}", f"It has {', '.join(names)}.", layer_name=name)
-    try:
-        return model.get_layer(name).output
-    except (AttributeError, ValueError) as error:
-        rule = f"a layer of the {role} that is used once"
-        raise ValueError(f"{owner}: expected {rule}; got layer_name={name!r}. {error}") from error
+    calls = _calls(model.get_layer(name), model.outputs)
+    rule = f"a layer of the {role} that is used once"
+    expect(len(calls) == 1, owner, rule, "Name another layer.", layer_name=name, uses=len(calls))
+    rule = f"a layer of the {role} with one output"
+    expect(len(calls[0]) == 1, owner, rule, "Name another layer.", layer_name=name, outputs=len(calls[0]))
+    return calls[0][0]
+
+
+def _calls(layer, outputs):
+    """Return, for each call of a layer that symbolic outputs depend on, the list of the tensors it returned."""
+    # `layer.output` would be that of its first call: in a loaded Sequential that is one of an earlier build, and the
+    # layer would run twice. Only the private history of the tensors tells the calls apart.
+    waiting, seen, calls = list(outputs), set(), []
+    while waiting:
+        operation, index, _ = waiting.pop()._keras_history
+        if operation is None or (id(operation), index) in seen:
+            continue
+        seen.add((id(operation), index))
+        node = operation._inbound_nodes[index]
+        waiting.extend(node.input_tensors)
+        if operation is layer:
+            calls.append(node.output_tensors)
+    return calls

@@ -15,6 +15,41 @@ def split(x):
     return x, None
 
 
+def expect_visitable(x):
+    """Raise unless the samples of `x`, as `fit` takes it, end and can be visited again.
+
+    Raises:
+        TypeError: expected arrays, a tf.data.Dataset of dense tensors or a keras.utils.PyDataset.
+        ValueError: expected data of known, finite length.
+    """
+    owner, without = "Distiller.fit", "Train without teacher_cache."
+    if isinstance(x, keras.utils.PyDataset):
+        remedy = "Implement `__len__`, or train without teacher_cache."
+        known = _length(x) is not None
+        expect(known, owner, "a PyDataset of known length with teacher_cache", remedy, num_batches=None)
+        return
+    kinds = "arrays, a tf.data.Dataset of dense tensors or a keras.utils.PyDataset with teacher_cache"
+    if not _is_tf_dataset(x):
+        leaves = keras.tree.flatten(x)
+        arrays = bool(leaves) and all(_is_array(leaf) for leaf in leaves)
+        expect(arrays, owner, kinds, without, TypeError, x=type(x).__name__)
+        counts = [len(leaf) for leaf in leaves]
+        expect(len(set(counts)) == 1, owner, "as many samples in each input", samples=counts)
+        return
+    import tensorflow as tf
+
+    spec = keras.utils.unpack_x_y_sample_weight(x.element_spec)[0]
+    dense = all(isinstance(leaf, tf.TensorSpec) for leaf in keras.tree.flatten(spec))
+    expect(dense, owner, kinds, without, TypeError, inputs=spec)
+    cardinality = int(x.cardinality())
+    remedy = "Use Dataset.take before Dataset.repeat, or train without teacher_cache."
+    infinite = cardinality == tf.data.INFINITE_CARDINALITY
+    expect(not infinite, owner, "a finite dataset with teacher_cache", remedy, cardinality="infinite")
+    remedy = "Apply tf.data.experimental.assert_cardinality, or train without teacher_cache."
+    known = cardinality != tf.data.UNKNOWN_CARDINALITY
+    expect(known, owner, "a dataset of known length with teacher_cache", remedy, cardinality="unknown")
+
+
 def teach(x, cache, batch_size=None):
     """Return `x`, as `fit` takes it, with the teachers' outputs from a cache, which is filled first.
 
@@ -22,49 +57,58 @@ def teach(x, cache, batch_size=None):
         x: Arrays, a batched `tf.data.Dataset` or a `keras.utils.PyDataset`.
         cache: `TeacherCache`.
         batch_size: Samples to run at a time, for arrays; 32 by default as in `fit`.
-
-    Raises:
-        TypeError: The samples of `x` cannot be visited again: a generator, for one.
-        ValueError: expected a finite dataset.
     """
     if isinstance(x, keras.utils.PyDataset):
-        return _teach_py_dataset(x, cache)
-    if hasattr(x, "element_spec"):
+        cache.fill(keras.utils.unpack_x_y_sample_weight(x[i])[0] for i in range(_length(x)))
+        return _TaughtPyDataset(x, cache)
+    if _is_tf_dataset(x):
         return _teach_tf_dataset(x, cache)
-    leaves = keras.tree.flatten(x)
-    arrays = all(hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") for leaf in leaves) and leaves
-    rule = "arrays, a tf.data.Dataset or a keras.utils.PyDataset with teacher_cache"
-    expect(arrays, "Distiller.fit", rule, "Train without teacher_cache.", TypeError, x=type(x).__name__)
     arrays = keras.tree.map_structure(np.asarray, x)
-    count, batch_size = len(np.asarray(leaves[0])), batch_size or 32
-    batches = [
+    count, batch_size = len(keras.tree.flatten(arrays)[0]), batch_size or 32
+    cache.fill(
         keras.tree.map_structure(lambda leaf, i=i: leaf[i : i + batch_size], arrays)
         for i in range(0, count, batch_size)
-    ]
-    for batch in batches:
-        cache.add(batch)
-    cache.flush()
-    return _join(x, [np.concatenate(parts) for parts in zip(*map(cache.take, batches), strict=True)])
+    )
+    return _join(x, cache.take(arrays))
 
 
 def _join(x, outputs):
     return {_INPUTS: x, _OUTPUTS: {f"{i:04d}": output for i, output in enumerate(outputs)}}
 
 
+def _length(dataset):
+    """Return the number of batches of a PyDataset, or None."""
+    try:
+        return dataset.num_batches
+    except NotImplementedError:
+        return None
+
+
+def _is_tf_dataset(x):
+    if not hasattr(x, "element_spec"):
+        return False
+    import tensorflow as tf
+
+    # Iterators and distributed datasets have an element_spec, too.
+    return isinstance(x, tf.data.Dataset)
+
+
+def _is_array(leaf):
+    # A scipy matrix is an array of no dimensions to NumPy.
+    return hasattr(leaf, "shape") and hasattr(leaf, "__getitem__") and np.ndim(np.asarray(leaf)) > 0
+
+
 def _teach_tf_dataset(dataset, cache):
     import tensorflow as tf
 
-    infinite = int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
-    remedy = "Use Dataset.take before Dataset.repeat, or train without teacher_cache."
-    expect(not infinite, "Distiller.fit", "a finite dataset with teacher_cache", remedy, cardinality="infinite")
-    for batch in dataset:
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        cache.add(keras.tree.map_structure(lambda leaf: leaf.numpy(), x))
-    cache.flush()
+    inputs = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in dataset)
+    cache.fill(keras.tree.map_structure(lambda leaf: leaf.numpy(), x) for x in inputs)
     sample = cache.sample()
 
     def attach(*batch):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch if len(batch) > 1 else batch[0])
+        # `map` unpacks a tuple, also one of inputs alone.
+        batch = batch if isinstance(dataset.element_spec, tuple) else batch[0]
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         leaves = keras.tree.flatten(x)
         outputs = tf.numpy_function(lambda *x: cache.take(x), leaves, [leaf.dtype for leaf in sample], stateful=False)
         for output, leaf in zip(outputs, sample, strict=True):
@@ -72,16 +116,6 @@ def _teach_tf_dataset(dataset, cache):
         return keras.utils.pack_x_y_sample_weight(_join(x, outputs), y, sample_weight)
 
     return dataset.map(attach, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
-
-
-def _teach_py_dataset(dataset, cache):
-    batches = dataset.num_batches
-    rule = "a PyDataset of known length with teacher_cache"
-    expect(batches is not None, "Distiller.fit", rule, "Implement __len__.", num_batches=batches)
-    for i in range(batches):
-        cache.add(keras.utils.unpack_x_y_sample_weight(dataset[i])[0])
-    cache.flush()
-    return _TaughtPyDataset(dataset, cache)
 
 
 class _TaughtPyDataset(keras.utils.PyDataset):
@@ -93,7 +127,7 @@ class _TaughtPyDataset(keras.utils.PyDataset):
         self._dataset, self._cache = dataset, cache
 
     def __len__(self):
-        return self._dataset.num_batches
+        return _length(self._dataset)
 
     def __getitem__(self, index):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._dataset[index])

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_number
+from keras_kicks.models.cache_keys import fingerprint
 from keras_kicks.models.output_taps import OutputTaps
-from keras_kicks.models.teacher_cache import TeacherCache, fingerprint
+from keras_kicks.models.teacher_cache import TeacherCache
 
 
 class Teachers:
@@ -56,10 +57,23 @@ class Teachers:
         return keras.tree.pack_sequence_as(self._structure, leaves)
 
     def cache(self, where):
-        """Return the cache in memory ("memory") or in a directory: the last one, if it is the same and still right."""
+        """Return the cache in memory ("memory") or in a directory: the last one, if it is the same and still right.
+
+        Raises:
+            TypeError: `where` is no path.
+            ValueError: expected teachers that are built; a path that is new, empty or a cache of these teachers.
+        """
+        owner = "Distiller.fit"
+        is_path = isinstance(where, (str, os.PathLike))
+        expect(is_path, owner, '"memory" or a path', error=TypeError, teacher_cache=where)
+        expect(str(where) != "", owner, '"memory" or a path', teacher_cache=where)
+        for model in self.models:
+            remedy = "Call it on a batch first, or load its weights."
+            expect(model.built, owner, "teachers that are built, with teacher_cache", remedy, teacher=model.name)
         mark = fingerprint(self.models, self._layer_names)
-        path = None if where == "memory" else os.fspath(where)
-        if self._cache is None or (self._cache.path, self._cache.fingerprint) != (path, mark):
+        path = None if where == "memory" else os.path.abspath(where)
+        same = self._cache is not None and (self._cache.path, self._cache.fingerprint) == (path, mark)
+        if not same or (path is not None and not os.path.exists(path)):
             self._cache = TeacherCache(self._arrays, mark, path)
         return self._cache
 
