@@ -21,7 +21,7 @@ from sklearn.model_selection import train_test_split
 
 import keras_kicks as kk
 
-LOGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "logs", "quickstart")
+LOGS = os.environ.get("KERAS_KICKS_LOGS", os.path.join(os.path.dirname(__file__), os.pardir, "logs"))
 TEMPERATURE, CLASSES = 4.0, 10
 
 
@@ -77,7 +77,7 @@ def train(model, data, test, run, rate, batch_size, epochs, **arguments):
     # Not smoothed: smoothing erases what a teacher has to teach (Müller et al. 2019, arXiv:1906.02629).
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
-    board = kk.callbacks.TensorBoard(os.path.join(LOGS, time.strftime("%Y%m%d-%H%M%S-") + run))
+    board = kk.callbacks.TensorBoard(os.path.join(LOGS, "quickstart", time.strftime("%Y%m%d-%H%M%S-") + run))
     print(f"\n{run}")
     validation = {"validation_data": test, "validation_batch_size": len(test[0]), "validation_freq": 5}
     model.fit(*data, batch_size=batch_size, epochs=epochs, callbacks=[board], **validation, **arguments)

@@ -1,0 +1,28 @@
+"""Every example runs, in seconds, from another directory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_smoke_run(tmp_path, path):
+    environment = {**os.environ, "KERAS_KICKS_LOGS": str(tmp_path / "logs"), "PYTHONWARNINGS": "default"}
+    command = [sys.executable, str(path), "--smoke"]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert list((tmp_path / "logs").rglob("*tfevents*"))
+    if path.stem == "quickstart":
+        rows = [line for line in run.stdout.splitlines() if line.endswith(tuple("0123456789")) and "%" in line]
+        assert [row[:18].strip() for row in rows] == ["teacher", "student alone", "student distilled"]
+        assert "make tensorboard" in run.stdout
