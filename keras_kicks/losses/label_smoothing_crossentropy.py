@@ -52,7 +52,7 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
         TypeError: `alpha` is no number, `seed`, `ignore_class` or `axis` no integer.
         ValueError: expected 0 <= alpha < 1; a known noise; class_prior with noise="prior" alone, not negative, with
             the sum 1 and an entry for each class; labels that have the shape of the predictions or lack just the class
-            axis; class ids where ignore_class is given; 2 classes or more.
+            axis; predictions that have it; class ids where ignore_class is given; 2 classes or more.
         tf.errors.InvalidArgumentError: A class id outside [0, classes) that is not `ignore_class` (TensorFlow, unless
             compiled by XLA). Compiled, and on other backends, the loss is NaN.
 
@@ -138,8 +138,11 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
         return ids
 
     def _from_ids(self, labels, logits):
-        classes = logits.shape[-1]
-        ids = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        classes, shape = logits.shape[-1], ops.shape(labels)
+        labels = ops.reshape(labels, (-1,))
+        ids = ops.cast(labels, "int32")
+        # A number that is no integer is no id either: it becomes one that is out of the range.
+        ids = ops.where(ops.equal(ops.cast(ids, labels.dtype), labels), ids, classes)
         counted = None
         if self.ignore_class is not None:
             counted = ids != self.ignore_class
@@ -148,9 +151,9 @@ class LabelSmoothingCrossentropy(keras.losses.Loss):
         rows = ops.reshape(logits, (-1, classes))
         loss = smoothed_crossentropy(rows, ids, self._draw(rows), self.alpha)
         if counted is None:
-            return ops.reshape(loss, ops.shape(labels))
-        loss = ops.reshape(ops.where(counted, loss, 0.0), ops.shape(labels))
-        return set_mask(loss, ops.reshape(counted, ops.shape(labels)))
+            return ops.reshape(loss, shape)
+        loss = ops.reshape(ops.where(counted, loss, 0.0), shape)
+        return set_mask(loss, ops.reshape(counted, shape))
 
     def _draw(self, logits):
         """Noise that broadcasts against the logits."""

@@ -33,7 +33,7 @@ def smooth_labels(y, alpha=0.1, noise="uniform", class_prior=None, num_classes=N
     Raises:
         TypeError: `alpha` is no number, `num_classes` no integer.
         ValueError: expected 0 <= alpha < 1; a known noise; class_prior with noise="prior" alone, not negative, with
-            the sum 1 and an entry for each class; 2 classes or more.
+            the sum 1 and an entry for each class; one-hot labels of a known number of classes; 2 classes or more.
 
     Source:
         Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception Architecture for Computer Vision",
@@ -53,9 +53,11 @@ def smooth_labels(y, alpha=0.1, noise="uniform", class_prior=None, num_classes=N
         expect(num_classes is not None, owner, "one-hot labels of a known number of classes", y=y)
     else:
         expect_integer(owner, num_classes=num_classes)
-        ids = ops.cast(ops.convert_to_tensor(y), "int32")
+        ids = ops.convert_to_tensor(y)
+        # Before the cast, which would wrap a large id around.
         known = ops.logical_and(ids >= 0, ids < num_classes)
-        targets = ops.one_hot(ops.where(known, ids, 0), num_classes, dtype="float32")
+        ids = ops.cast(ops.where(known, ids, ops.zeros_like(ids)), "int32")
+        targets = ops.one_hot(ids, num_classes, dtype="float32")
         targets = ops.where(ops.expand_dims(known, axis=-1), targets, float("nan"))
     check_classes(owner, num_classes, class_prior)
     if noise == "random":

@@ -111,5 +111,6 @@ def _torch_group_norm(x, gamma, beta, groups, epsilon, channel_axis):
 
     dtype = keras.backend.result_type(x.dtype, "float32")
     moved = ops.cast(x, dtype) if channel_axis == 1 else ops.swapaxes(ops.cast(x, dtype), 1, 2)
-    y = torch.nn.functional.group_norm(moved, groups, ops.cast(gamma, dtype), ops.cast(beta, dtype), epsilon)
+    # Not the one of torch.nn.functional, which refuses groups of one number.
+    y = torch.group_norm(moved, groups, ops.cast(gamma, dtype), ops.cast(beta, dtype), epsilon)
     return ops.cast(y if channel_axis == 1 else ops.swapaxes(y, 1, 2), x.dtype)

@@ -36,6 +36,6 @@ def sum_positions(term, *tensors, axis):
 
 def _slices(length):
     """The number of slices to sum elementwise: the largest divisor up to 16, beyond which nothing was gained."""
-    if length is None or keras.backend.backend() != "tensorflow" or not xla_on_cpu():
+    if not length or keras.backend.backend() != "tensorflow" or not xla_on_cpu():
         return 1
     return max(n for n in range(1, 17) if length % n == 0)

@@ -34,7 +34,12 @@ def smoothed_crossentropy_reference(logits, ids, noise, alpha):
     classes = logits.shape[-1]
     targets = (1 - alpha) * ops.one_hot(ids, classes, dtype=logits.dtype) + alpha * noise
     loss = -ops.sum(targets * ops.log_softmax(logits, axis=-1), axis=-1)
-    return ops.where(ops.logical_and(ids >= 0, ids < classes), loss, float("nan"))
+    return loss * _nan_unless(ops.logical_and(ids >= 0, ids < classes), loss)
+
+
+def _nan_unless(known, like):
+    """A factor, for the gradient to be NaN where the value is."""
+    return ops.cast(ops.where(known, 1.0, float("nan")), like.dtype)
 
 
 def _forward(logits, ids, noise, alpha):
@@ -44,7 +49,7 @@ def _forward(logits, ids, noise, alpha):
     column = ops.expand_dims(ops.where(known, ids, 0), axis=-1)
     target = ops.take_along_axis(logits, column, axis=-1)
     loss = log_sum - (1 - alpha) * target - alpha * ops.sum(noise * logits, axis=-1, keepdims=True)
-    return ops.where(known, ops.squeeze(loss, axis=-1), float("nan")), log_sum
+    return ops.squeeze(loss, axis=-1) * _nan_unless(known, loss), log_sum
 
 
 def _gradient(upstream, logits, log_sum, ids, noise, alpha):
@@ -69,8 +74,17 @@ def _gradient_by_scatter(upstream, logits, log_sum, ids, noise, alpha):
 
 @functools.cache
 def _kernel(alpha):
-    forward = cluster(functools.partial(_forward, alpha=alpha))
-    backward = cluster(functools.partial(_gradient, alpha=alpha), functools.partial(_gradient_by_scatter, alpha=alpha))
+    @cluster
+    def forward(logits, ids, noise):
+        return _forward(logits, ids, noise, alpha)
+
+    def in_one_loop(upstream, logits, log_sum, ids, noise):
+        return _gradient(upstream, logits, log_sum, ids, noise, alpha)
+
+    def by_scatter(upstream, logits, log_sum, ids, noise):
+        return _gradient_by_scatter(upstream, logits, log_sum, ids, noise, alpha)
+
+    backward = cluster(in_one_loop, by_scatter)
 
     def loss(logits, ids, noise):
         @ops.custom_gradient

@@ -23,7 +23,8 @@ def substituted(layer, replacements, add_loss):
     replaced = {id(variable): tensor for variable, tensor in replacements}
     # Every variable is mapped, also the unchanged ones, since the scope hides an outer one (JAX trains inside one).
     # Keras does not list the states of a stateful recurrent layer among its variables.
-    states = keras.tree.flatten(getattr(layer, "states", None) or [])
+    parts = [layer, *(getattr(layer, name, None) for name in ("forward_layer", "backward_layer"))]
+    states = keras.tree.flatten([getattr(part, "states", None) or [] for part in parts])
     variables = [*layer.variables, *(state for state in states if isinstance(state, keras.Variable))]
     mapping = [(variable, replaced.get(id(variable), variable.value)) for variable in variables]
     with keras.StatelessScope(mapping, collect_losses=True, initialize_variables=False) as scope:

@@ -59,11 +59,11 @@ def test_training_has_the_mean_of_inference(name):
     squared.build(shape)
     squared.set_weights([ops.convert_to_numpy(inner.kernel) ** 2, np.zeros(inner.bias.shape)])
     variance = (1 - KEPT) / KEPT * ops.convert_to_numpy(squared(x**2))
-    n = 400
+    n = 150
     mean = np.mean([ops.convert_to_numpy(layer(x, training=True)) for _ in range(n)], axis=0)
     assert np.all(np.abs(mean - expected) < 5.5 * np.sqrt(variance / n) + 1e-5)
     spread = np.mean([(ops.convert_to_numpy(layer(x, training=True)) - expected) ** 2 for _ in range(n)])
-    assert spread == pytest.approx(variance.mean(), rel=0.15)
+    assert spread == pytest.approx(variance.mean(), rel=0.2)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -118,6 +118,14 @@ def test_a_stateful_layer_keeps_its_state():
     np.testing.assert_array_equal(ops.convert_to_numpy(inner.states[0]), ops.convert_to_numpy(y))
 
 
+def test_a_stateful_layer_keeps_its_state_in_both_directions():
+    inner = keras.layers.Bidirectional(keras.layers.SimpleRNN(4, stateful=True))
+    x = drawn(2, 3, 5)
+    y = ops.convert_to_numpy(DropConnect(inner, 0.5, seed=1)(x, training=True))
+    for part, values in ((inner.forward_layer, y[:, :4]), (inner.backward_layer, y[:, 4:])):
+        np.testing.assert_array_equal(ops.convert_to_numpy(part.states[0]), values)
+
+
 def test_a_shared_layer_is_not_touched():
     shared = keras.layers.Dense(4)
     layer = DropConnect(shared, 0.5, seed=1)
@@ -143,16 +151,22 @@ def test_two_branches_train_the_one_layer():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_regularizers_and_constraints_see_the_whole_kernel():
+def activity_loss(y):
+    """What this version of Keras makes of l2 and an output: newer ones divide by the batch."""
+    layer = keras.layers.Activation("linear", activity_regularizer="l2")
+    layer(y)
+    return float(ops.convert_to_numpy(layer.losses[0]))
+
+
+@pytest.mark.parametrize("mask", ["batch", "sample"])
+def test_regularizers_and_constraints_see_the_whole_kernel(mask):
+    """The kernel's as if nothing were dropped, the activity's for what came out."""
     inner = keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L1(1.0), activity_regularizer="l2")
-    layer = DropConnect(inner, 0.5, seed=1)
+    layer = DropConnect(inner, 0.5, mask=mask, seed=1)
     y = layer(drawn(8, 5), training=True)
     penalty = np.abs(ops.convert_to_numpy(inner.kernel)).sum()
-    activity = 0.01 * (ops.convert_to_numpy(y) ** 2).sum()
-    got = sorted(float(loss) for loss in layer.losses)
-    # Keras divides activity losses by the batch size on its own.
-    assert got == pytest.approx(sorted([penalty, activity / 8]), rel=1e-4) or got == pytest.approx(
-        sorted([penalty, activity]), rel=1e-4
+    assert sum(float(ops.convert_to_numpy(loss)) for loss in layer.losses) == pytest.approx(
+        penalty + activity_loss(y), rel=1e-4
     )
 
 
@@ -172,8 +186,8 @@ def test_fit_trains_and_draws_anew_in_every_step(jit_compile, mask):
     model.compile(keras.optimizers.Adam(0.02), "mse", jit_compile=jit_compile)
     x = drawn(70, 5)
     state = layer.seed_generator.state.numpy()
-    losses = model.fit(x, np.abs(x[:, :1]), batch_size=32, epochs=30, verbose=0).history["loss"]
-    assert losses[-1] < 0.5 * losses[0]
+    losses = model.fit(x, np.abs(x[:, :1]), batch_size=32, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
     assert np.any(layer.seed_generator.state.numpy() != state)
     np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(x, verbose=0))
 

@@ -162,9 +162,10 @@ def test_a_large_mean_costs_no_more_accuracy_than_in_keras(axis):
     error = {training: np.abs(array(ours(x, training=training)) - expected).max() for training in (False, True)}
     # Both round the mean; one unit in the last place of the input is what either may differ by from run to run.
     limit = np.abs(array(theirs(x)) - expected).max() + np.spacing(np.float32(1000))
-    assert error[True] <= limit
-    assert error[False] <= limit
-    assert limit < 1e-3
+    for training in (False, True):
+        assert error[training] <= limit
+        # Keras's own error is no bound on torch, where its variance cancels.
+        assert error[training] < 1e-3
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -193,14 +194,16 @@ def test_instance_normalization_keeps_its_argument_for_other_channels():
     layer.build((None, 4))
     assert layer.get_config()["groups"] == -1
     again = GroupNormalization.from_config(layer.get_config())
-    assert again(np.zeros((1, 3), "float32")).shape == (1, 3)
+    # A group of one number, which torch.nn.functional.group_norm refuses.
+    for training in (False, True):
+        np.testing.assert_array_equal(array(again(np.ones((1, 3), "float32"), training=training)), np.zeros((1, 3)))
 
 
 def test_regularizers_and_constraints_are_those_of_the_weights():
     layer = GroupNormalization(2, gamma_regularizer=keras.regularizers.L1(0.5), beta_constraint="non_neg")
     layer.build((None, 4))
     layer(np.ones((1, 4), "float32"), training=True)
-    np.testing.assert_allclose([float(loss) for loss in layer.losses], [0.5 * 4])
+    np.testing.assert_allclose([float(array(loss)) for loss in layer.losses], [0.5 * 4])
     assert isinstance(layer.beta.constraint, keras.constraints.NonNeg)
 
 

@@ -74,8 +74,6 @@ def test_a_wrong_power_is_refused(power, error):
 
 @pytest.mark.parametrize(("teacher", "student"), [((4, 5), (4, 5)), ((4, 6, 3), (4, 5, 3)), ((4, 3, 3, 2), (4, 9, 2))])
 def test_features_that_cannot_be_compared_are_refused(teacher, student):
-    message = (
-        "AttentionTransfer: expected features of the same rank, 3 (then with as many positions) or 4; got"
-    )
+    message = "AttentionTransfer: expected features of the same rank, 3 (then with as many positions) or 4; got"
     with pytest.raises(ValueError, match=re.escape(message)):
         AttentionTransfer()(features(*teacher), features(*student))

@@ -144,6 +144,31 @@ def test_probabilities_are_taken_as_such():
     assert float(got) == pytest.approx(by_numpy(z, y, 0.1).mean(), rel=1e-5)
 
 
+def test_without_smoothing_it_is_keras_crossentropy():
+    z, y = drawn(9, 5), labels(5, 9)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, z)
+    assert float(LabelSmoothingCrossentropy(0.0)(y, z)) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_predictions_are_compared_in_float32(dtype):
+    z, y = ops.cast(10 * drawn(9, 5), dtype), labels(5, 9)
+    wide = ops.convert_to_numpy(ops.cast(z, "float32"))
+    assert float(LabelSmoothingCrossentropy(0.1)(y, z)) == pytest.approx(by_numpy(wide, y, 0.1).mean(), rel=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_random_noise_is_the_same_compiled():
+    import tensorflow as tf
+
+    z, y = tf.constant(drawn(9, 5)), tf.constant(labels(5, 9))
+    loss = LabelSmoothingCrossentropy(0.5, noise="random", seed=1)
+    expected = float(loss(y, z))
+    for jit_compile in (False, True):
+        got = tf.function(lambda y, z: loss(y, z), jit_compile=jit_compile)(y, z)
+        assert float(got) == pytest.approx(expected, rel=1e-5)
+
+
 def test_sample_weights_are_keras_ones():
     z, y, weight = drawn(9, 5), labels(5, 9), np.arange(9, dtype="float32")
     got = LabelSmoothingCrossentropy(0.1)(y, z, sample_weight=weight)
@@ -158,7 +183,7 @@ def test_extreme_logits_are_finite():
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("wrong", [5, -1, 300])
+@pytest.mark.parametrize("wrong", [5, -1, 300, -0.5, 1.7])
 def test_an_id_outside_the_classes_raises(wrong):
     import tensorflow as tf
 
@@ -172,6 +197,20 @@ def test_an_id_outside_the_classes_raises(wrong):
     model.compile("sgd", loss, jit_compile=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         model.fit(drawn(3, 4), y, verbose=0)
+
+
+def _value_and_gradient(loss, y, z):
+    """Return the losses and the gradient of their sum, on JAX and torch."""
+    if BACKEND == "jax":
+        import jax
+
+        return loss(y, z), np.asarray(jax.grad(lambda z: loss(y, z).sum())(z))
+    import torch
+
+    z = torch.tensor(z, requires_grad=True)
+    value = loss(y, z)
+    value.sum().backward()
+    return value.detach().numpy(), z.grad.numpy()
 
 
 @pytest.mark.parametrize("wrong", [5, -1, 300])
@@ -192,7 +231,9 @@ def test_an_id_outside_the_classes_is_no_number_where_nothing_can_raise(wrong):
         assert np.isnan(gradient[1]).all()
         assert np.isfinite(gradient[[0, 2]]).all()
     else:
-        value = ops.convert_to_numpy(loss(y, z))
+        value, gradient = _value_and_gradient(loss, y, z)
+        assert np.isnan(gradient[1]).all()
+        assert np.isfinite(gradient[[0, 2]]).all()
     assert np.isnan(value).tolist() == [False, True, False]
 
 

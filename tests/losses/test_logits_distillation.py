@@ -117,8 +117,6 @@ def test_wrong_arguments_are_refused(arguments, error, message):
 
 @pytest.mark.parametrize(("teacher", "student"), [((6, 5), (6, 4)), ((6, 2, 5), (6, 5))])
 def test_outputs_that_cannot_be_compared_are_refused(teacher, student):
-    message = (
-        "LogitsDistillation: expected outputs of the same rank with the same, known number of classes; got"
-    )
+    message = "LogitsDistillation: expected outputs of the same rank with the same, known number of classes; got"
     with pytest.raises(ValueError, match=re.escape(message)):
         LogitsDistillation()(np.zeros(teacher), np.zeros(student))

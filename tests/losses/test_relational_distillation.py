@@ -64,6 +64,14 @@ def test_relations_survive_rotation_shift_and_scale():
     np.testing.assert_allclose(ops.convert_to_numpy(RelationalDistillation()(teacher, student)), 0, atol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_the_scale_of_embeddings_does_not_count(scale):
+    teacher, student = embeddings(6, 4), embeddings(6, 3, seed=1)
+    expected = ops.convert_to_numpy(RelationalDistillation()(teacher, student))
+    got = ops.convert_to_numpy(RelationalDistillation()(teacher, (scale * student).astype("float32")))
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_sample_without_weight_is_as_good_as_absent():
     teacher, student = embeddings(6, 4), embeddings(6, 3, seed=1)
     weight = np.array([1, 1, 0, 1, 0, 1], "float32")

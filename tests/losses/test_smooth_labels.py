@@ -68,8 +68,13 @@ def test_a_dataset_maps_it():
 
 
 def test_an_id_outside_the_classes_is_no_number():
-    targets = numpy([0, 4, -1], num_classes=4)
-    assert np.isnan(targets).all(axis=1).tolist() == [False, True, True]
+    targets = numpy(np.array([0, 4, -1, 2**31 - 1]), num_classes=4)
+    assert np.isnan(targets).all(axis=1).tolist() == [False, True, True, True]
+
+
+@pytest.mark.tensorflow
+def test_an_id_too_large_for_int32_does_not_wrap_around():
+    assert np.isnan(numpy(np.array([2**32]), num_classes=4)).all()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
     Arguments, weights and values are Keras's, and a model file made with either loads its weights into the other. In
     training the forward and the backward pass are written by hand (`keras_kicks.ops.group_norm`); in inference
-    Keras's own operations run, so that an exported graph holds nothing unusual.
+    Keras's own operations run, so that an exported graph holds nothing unusual (on torch, torch's kernel in both).
 
     Args:
         groups: Number of groups, a divisor of the channels; -1 for one per channel (instance normalization).
@@ -99,10 +99,16 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
     def call(self, inputs, training=None):
         """Normalize `inputs`."""
-        axis = self.axis % len(inputs.shape)
-        channels_last = axis == len(inputs.shape) - 1
-        if not training or not (channels_last or axis == 1):
+        # On torch Keras's variance is E[x^2] - E[x]^2, which cancels where the mean is large: the kernel serves both.
+        if not training and keras.backend.backend() != "torch":
             return super().call(inputs)
+        axis = self.axis % len(inputs.shape)
+        if axis in (1, len(inputs.shape) - 1):
+            return self._normalized(inputs, axis)
+        return ops.moveaxis(self._normalized(ops.moveaxis(inputs, axis, 1), 1), 1, axis)
+
+    def _normalized(self, inputs, axis):
+        channels_last = axis == len(inputs.shape) - 1
         shape, channels = ops.shape(inputs), inputs.shape[axis]
         count = math.prod(size for i, size in enumerate(shape) if i not in (0, axis))
         y = group_norm(

@@ -1,5 +1,7 @@
 """DropConnect around any layer with a kernel."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -27,7 +29,7 @@ class DropConnect(keras.layers.Wrapper):
 
     Args:
         layer: A layer with a kernel: Dense, EinsumDense, Conv1D/2D/3D and others, or a recurrent layer whose cells
-            have one.
+            have one, also a Bidirectional one.
         rate: Share of the connections to drop, in [0, 1); resolved to 2^-15.
         mask: "batch", one mask for all examples of a batch (on every replica the same), or "sample", one for each
             example (Dense only; the cost is that of drawing inputs x units numbers for each).
@@ -49,7 +51,8 @@ class DropConnect(keras.layers.Wrapper):
     Raises:
         TypeError: `layer` is no Keras layer, `rate` no number, `samples` no integer.
         ValueError: expected 0 <= rate < 1; a known mask and inference; samples >= 1; a Dense layer for
-            mask="sample"; a linear layer for inference="gaussian"; a layer with a kernel (when built).
+            mask="sample"; a linear layer for inference="gaussian"; a layer with a kernel (when built); where it
+            drops, a floating kernel, not a quantized one, and for mask="batch" one without LoRA.
 
     Masking:
         As the wrapped layer.
@@ -97,6 +100,10 @@ class DropConnect(keras.layers.Wrapper):
         self.samples = int(samples)
         self.supports_masking = layer.supports_masking
         self.seed_generator = keras.random.SeedGenerator(seed)
+        # Keras's own way to collect the loss, which depends on its version, where the wrapped layer is not called.
+        self.activity = keras.layers.Activation(
+            "linear", activity_regularizer=layer.activity_regularizer, dtype=layer.dtype_policy
+        )
         if layer.built:
             self._kernels()
 
@@ -108,10 +115,12 @@ class DropConnect(keras.layers.Wrapper):
     def call(self, inputs, training=None, **kwargs):
         """Call the wrapped layer with dropped connections."""
         if self.rate > 0 and training:
+            self._expect_floating_kernels()
             if self.mask == "sample":
                 return self._call_sampled(inputs)
             return self._call_masked(inputs, training, kwargs)
         if self.rate > 0 and self.inference == "gaussian" and not self._is_linear():
+            self._expect_floating_kernels()
             return self._call_gaussian(inputs)
         return self.layer(inputs, training=training, **kwargs)
 
@@ -119,6 +128,10 @@ class DropConnect(keras.layers.Wrapper):
         return self.layer.activation in (None, keras.activations.linear)
 
     def _call_masked(self, inputs, training, kwargs):
+        kind = type(self.layer).__name__
+        variables = all(isinstance(kernel, keras.Variable) for kernel in self._kernels())
+        rule = 'a kernel that is a variable for mask="batch"'
+        expect(variables, type(self).__name__, rule, "Do not enable LoRA.", layer=kind)
         replacements = [
             (kernel, kernel.value * ops.cast(draw_mask(kernel.shape, self.rate, self.seed_generator), kernel.dtype))
             for kernel in self._kernels()
@@ -130,9 +143,9 @@ class DropConnect(keras.layers.Wrapper):
         layer, dtype = self.layer, self.layer.compute_dtype
         x, kernel = ops.cast(inputs, dtype), ops.cast(layer.kernel, dtype)
         shape = ops.shape(x)
-        flat = ops.reshape(x, (shape[0], -1, x.shape[-1]))
+        flat = ops.reshape(x, (shape[0], math.prod(shape[1:-1]), x.shape[-1]))
         y = sampled_matmul(flat, kernel, self.rate, self.seed_generator)
-        return self._finished(ops.reshape(y, (*shape[:-1], layer.units)))
+        return self.activity(self._finished(ops.reshape(y, (*shape[:-1], layer.units))))
 
     def _call_gaussian(self, inputs):
         layer = self.layer
@@ -143,7 +156,7 @@ class DropConnect(keras.layers.Wrapper):
         variance = self._linear(ops.square(x), ops.square(kernel)) * ((1 - kept) / kept)
         noise = draw_normal((self.samples, *ops.shape(mean)), self.seed_generator, per_replica=True)
         y = self._finished(mean + ops.sqrt(ops.maximum(variance, 0.0)) * ops.cast(noise, wide))
-        return ops.cast(ops.mean(y, axis=0), layer.compute_dtype)
+        return self.activity(ops.cast(ops.mean(y, axis=0), layer.compute_dtype))
 
     def _linear(self, x, kernel):
         if isinstance(self.layer, _CONVOLUTIONS):
@@ -153,7 +166,7 @@ class DropConnect(keras.layers.Wrapper):
         return ops.matmul(x, kernel)
 
     def _finished(self, y):
-        """Add the bias, apply the activation, and collect the activity loss, as the layer does after its product."""
+        """Add the bias and apply the activation, as the layer does after its product."""
         layer = self.layer
         if layer.bias is not None:
             bias = ops.cast(layer.bias, y.dtype)
@@ -162,16 +175,17 @@ class DropConnect(keras.layers.Wrapper):
             y = y + bias
         if layer.activation is not None:
             y = layer.activation(y)
-        if layer.activity_regularizer is not None:
-            self.add_loss(layer.activity_regularizer(y))
         return y
 
     def _kernels(self):
-        """The variables to drop from: the layer's kernel, or those of its cells."""
-        cell = getattr(self.layer, "cell", None)
-        owners = [self.layer] if cell is None else getattr(cell, "cells", [cell])
+        """What to drop from: the layer's kernel, or those of its cells."""
+        directions = [getattr(self.layer, name, None) for name in ("forward_layer", "backward_layer")]
+        owners = []
+        for layer in [self.layer] if None in directions else directions:
+            cell = getattr(layer, "cell", layer)
+            owners += getattr(cell, "cells", [cell])
         kernels = [getattr(owner, name, None) for owner in owners for name in ("kernel", "recurrent_kernel")]
-        kernels = [kernel for kernel in kernels if isinstance(kernel, keras.Variable)]
+        kernels = [kernel for kernel in kernels if kernel is not None]
         expect(
             len(kernels) > 0,
             type(self).__name__,
@@ -180,6 +194,14 @@ class DropConnect(keras.layers.Wrapper):
             layer=type(self.layer).__name__,
         )
         return kernels
+
+    def _expect_floating_kernels(self):
+        """Refuse a quantized kernel, of which no mask makes anything sensible."""
+        dtypes = [keras.backend.standardize_dtype(kernel.dtype) for kernel in self._kernels()]
+        floating = all(keras.backend.is_float_dtype(dtype) for dtype in dtypes)
+        expect(
+            floating, type(self).__name__, "a floating kernel to drop from", "Train before you quantize.", dtypes=dtypes
+        )
 
     def compute_output_shape(self, input_shape):
         """Return the wrapped layer's output shape."""

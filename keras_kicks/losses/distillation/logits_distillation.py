@@ -35,8 +35,8 @@ class LogitsDistillation(DistillationLoss):
         Shape (batch, ...), float32.
 
     Raises:
-        TypeError: `temperature` is no number and no schedule.
-        ValueError: expected temperature > 0; outputs of the same shape.
+        TypeError: `temperature` is no number and no schedule, `teacher_index` no integer.
+        ValueError: expected temperature > 0; outputs of the same rank with the same, known number of classes.
 
     Source:
         Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.

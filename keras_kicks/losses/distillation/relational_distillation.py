@@ -118,14 +118,15 @@ class _Relations:
         norms = ops.sum(ops.square(x), axis=1)
         self.norms = norms
         squares = norms[:, None] + norms[None, :] - 2.0 * self.products
-        # Where two rows are equal (each and itself, say) the relation is 0 and has no gradient.
-        self.apart = squares > 1e-12
+        # Where two rows are equal (each and itself, say) the relation is 0 and has no gradient. Less than this share of
+        # the norms is what float32 leaves of equal rows.
+        self.apart = squares > 1e-6 * (norms[:, None] + norms[None, :])
         self.squares = ops.where(self.apart, squares, 1.0)
 
     def distances(self, pairs):
         """Distances over their mean, weighted by `pairs`."""
         distances = ops.where(self.apart, ops.sqrt(self.squares), 0.0)
-        return distances / ops.maximum(_mean(distances, pairs, axis=(0, 1)), 1e-12)
+        return distances / ops.maximum(_mean(distances, pairs, axis=(0, 1)), 1e-30)
 
     def angles(self, own):
         """Cosines (j, i, k) at the vertex j, for the rows j that belong to `own`."""
