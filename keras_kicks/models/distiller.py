@@ -8,11 +8,12 @@ from keras import ops
 
 from keras_kicks._errors import expect, expect_number
 from keras_kicks.losses.distillation.logits_distillation import LogitsDistillation
+from keras_kicks.models.compared_outputs import expect_logits, expect_same_inputs, selected, shapes, weight_of
 from keras_kicks.models.keras_distillation import adapted
-from keras_kicks.models.output_taps import OutputTaps, producer
+from keras_kicks.models.output_taps import OutputTaps
 from keras_kicks.models.sample_mean import sample_mean
 from keras_kicks.models.taught_data import expect_visitable, split, teach
-from keras_kicks.models.teachers import Teachers, weights_for
+from keras_kicks.models.teachers import Teachers, listed, weights_for
 from keras_kicks.ops.keras_mask import get_mask
 from keras_kicks.ops.replicas import replica_count
 
@@ -91,7 +92,7 @@ class Distiller(keras.Model):
         super().__init__(name=name, **kwargs)
         # The student casts its inputs itself, and the teachers see them as they are.
         self.autocast = False
-        losses = _listed(distillation_losses)
+        losses = listed(distillation_losses)
         expect(len(losses) > 0, owner, "a distillation loss or a list of them", distillation_losses=losses)
         self.distillation_losses = [adapted(loss, owner) for loss in losses]
         self.distillation_loss_weights = weights_for(
@@ -110,7 +111,7 @@ class Distiller(keras.Model):
         self.hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
         self.soft_loss_tracker = keras.metrics.Mean(name="soft_loss")
         self.agreement_tracker = keras.metrics.Mean(name="agreement")
-        self.teacher_weights = teacher_weights if teacher_weights is None else _listed(teacher_weights)
+        self.teacher_weights = teacher_weights if teacher_weights is None else listed(teacher_weights)
         self._taps = OutputTaps(student, self._layers_of("student"), owner, "student")
         self._unmeasured = frozenset({"hard_loss", "agreement"})
         self._teachers = None
@@ -143,11 +144,11 @@ class Distiller(keras.Model):
     @teacher.setter
     def teacher(self, teacher):
         owner = type(self).__name__
-        models = _listed(teacher)
+        models = listed(teacher)
         known = bool(models) and all(isinstance(model, keras.Model) for model in models)
         expect(known, owner, "a keras model or a list of them as teacher", error=TypeError, teacher=teacher)
         for model in models:
-            _expect_same_inputs(owner, model, self.student)
+            expect_same_inputs(owner, model, self.student)
         for loss in self.distillation_losses:
             index = loss.teacher_index
             fits = index is None or 0 <= index < len(models)
@@ -165,21 +166,21 @@ class Distiller(keras.Model):
         pairs = []
         for loss in self.distillation_losses:
             logits = isinstance(loss, LogitsDistillation) and loss.from_logits
-            output = _selected(loss, student, "student", owner)
+            output = selected(loss, student, "student", owner)
             if logits:
-                _expect_logits(owner, output, student=self.student.name)
-            shapes = _shapes(output)
+                expect_logits(owner, output, student=self.student.name)
+            shape = shapes(output)
             for index in range(len(models)) if loss.teacher_index is None else [loss.teacher_index]:
-                output = _selected(loss, teachers[index], "teacher", owner)
+                output = selected(loss, teachers[index], "teacher", owner)
                 if logits:
-                    _expect_logits(owner, output, teacher=models.models[index].name)
-                loss.check(_shapes(output), shapes)
-                pairs.append((loss, _shapes(output), shapes))
-        for loss, *shapes in pairs:
+                    expect_logits(owner, output, teacher=models.models[index].name)
+                loss.check(shapes(output), shape)
+                pairs.append((loss, shapes(output), shape))
+        for loss, *pair in pairs:
             if loss.built:
-                loss.check(*shapes)
+                loss.check(*pair)
             else:
-                loss.build(*shapes)
+                loss.build(*pair)
 
     def _teachers_of(self, loss):
         return range(len(self._teachers)) if loss.teacher_index is None else [loss.teacher_index]
@@ -235,12 +236,12 @@ class Distiller(keras.Model):
         owner = type(self).__name__
         total = 0.0
         for loss, loss_weight in zip(self.distillation_losses, self.distillation_loss_weights, strict=True):
-            outputs = _selected(loss, student, "student", owner)
+            outputs = selected(loss, student, "student", owner)
             indices = self._teachers_of(loss)
             weights = [self._teachers.weights[i] if len(indices) > 1 else 1.0 for i in indices]
-            weight = _weight_of(loss, sample_weight)
+            weight = weight_of(loss, sample_weight)
             for index, teacher_weight in zip(indices, weights, strict=True):
-                target = _selected(loss, teachers[index], "teacher", owner)
+                target = selected(loss, teachers[index], "teacher", owner)
                 values = loss(target, outputs, sample_weight=weight, step=self.train_steps.value)
                 each = loss.per_sample
                 mean = sample_mean(values, weight, get_mask(outputs)) if each else values / replica_count()
@@ -352,78 +353,3 @@ class Distiller(keras.Model):
         losses = [revive(loss, custom_objects=custom_objects) for loss in config["distillation_losses"]]
         student = revive(config["student"], custom_objects=custom_objects)
         return cls(**{**config, "student": student, "distillation_losses": losses})
-
-
-def _listed(value):
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _selected(loss, outputs, role, owner):
-    """Return the tensor that a loss compares: a layer's output, or the one of the model's outputs it names."""
-    name = getattr(loss, f"{role}_layer_name")
-    if name is not None:
-        return outputs["features"][name]
-    output = outputs["output"]
-    if not loss.per_sample:
-        return output
-    if loss.output_key is not None:
-        rule = f"an output of the {role} for {loss.name}"
-        nested = keras.tree.is_nested(output)
-        expect(nested, owner, rule, f"The {role} has one output: leave `output` out.", output=loss.output_key)
-        try:
-            return output[loss.output_key]
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"{owner}: expected {rule}; got output={loss.output_key!r}.") from error
-    several = keras.tree.is_nested(output)
-    remedy = "Give it `output`, and one loss for each output to compare."
-    expect(
-        not several, owner, f"one output of the {role} for {loss.name}", remedy, outputs=len(keras.tree.flatten(output))
-    )
-    return output
-
-
-def _shapes(outputs):
-    shapes = keras.tree.map_structure(lambda tensor: _Shape(tensor.shape), outputs)
-    return shapes.shape if isinstance(shapes, _Shape) else None
-
-
-class _Shape:
-    """Keeps a shape from being taken for a nested structure."""
-
-    def __init__(self, shape):
-        self.shape = tuple(shape)
-
-
-def _weight_of(loss, sample_weight):
-    """Return the weight of each sample that counts for a loss, where each output has its own."""
-    if not keras.tree.is_nested(sample_weight):
-        return sample_weight
-    if loss.output_key is not None:
-        return sample_weight[loss.output_key]
-    return keras.tree.flatten(sample_weight)[0]
-
-
-def _expect_same_inputs(owner, teacher, student):
-    inputs = [getattr(model, "inputs", None) for model in (teacher, student)]
-    if not all(inputs):
-        return
-    shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in inputs]
-    fits = len(shapes[0]) == len(shapes[1]) and all(
-        len(a) == len(b) and all(None in pair or pair[0] == pair[1] for pair in zip(a, b, strict=True))
-        for a, b in zip(*shapes, strict=True)
-    )
-    rule = "teachers and a student that take inputs of the same shape"
-    expect(fits, owner, rule, teacher=shapes[0], student=shapes[1])
-
-
-def _expect_logits(owner, output, **model):
-    """Raise if a symbolic output comes from a softmax or a sigmoid."""
-    layer = producer(output)
-    layer = getattr(layer, "layer", layer)  # of a wrapper: TimeDistributed
-    activation = keras.activations.softmax if isinstance(layer, keras.layers.Softmax) else layer
-    activation = getattr(activation, "activation", activation)
-    logits = activation not in (keras.activations.softmax, keras.activations.sigmoid)
-    remedy = "Remove the activation, or use LogitsDistillation(from_logits=False)."
-    ((role, _),) = model.items()
-    name = getattr(activation, "__name__", None)
-    expect(logits, owner, f"logits from the {role}", remedy, **model, activation=name)

@@ -84,12 +84,17 @@ class Teachers:
         return [_to_numpy(leaf) for leaf in self._compiled(x)]
 
 
+def listed(value):
+    """Return a list or a tuple as a list, anything else as the only entry of one."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
 def weights_for(count, owner, **got):
     """Return a list of `count` floats from None (all 1), a list, or a number if one is needed."""
     ((name, weights),) = got.items()
     if weights is None:
         return [1.0] * count
-    weights = list(weights) if isinstance(weights, (list, tuple)) else [weights]
+    weights = listed(weights)
     expect(len(weights) == count, owner, f"{count} {name}", **{name: weights})
     for weight in weights:
         expect_number(owner, **{name: weight})
