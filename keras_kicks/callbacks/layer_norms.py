@@ -1,26 +1,24 @@
 """Norms of the weights of each layer, and of what training changed."""
 
+import keras
 from keras import ops
+
+from keras_kicks.callbacks.layer_tree import parts_by_path
 
 
 class LayerNorms:
     """Follows the trainable weights of a model; holds one copy of them.
-
-    Weights belong to a layer by the path that Keras gives them: all but its last part.
 
     Args:
         model: A model; one that is not built yet has no layers.
     """
 
     def __init__(self, model):
-        self.layers = {}
-        for variable in model.trainable_variables:
-            self.layers.setdefault(variable.path.rpartition("/")[0] or variable.path, []).append(variable)
-        self.frozen = {}
-        for variable in model.non_trainable_weights:
-            layer = variable.path.rpartition("/")[0] or variable.path
-            if layer not in self.layers:
-                self.frozen.setdefault(layer, []).append(variable)
+        trainable = {id(variable) for variable in model.trainable_variables}
+        self.layers, self.frozen = {}, {}
+        for path, variables in weights_by_layer(model).items():
+            trained = [variable for variable in variables if id(variable) in trainable]
+            (self.layers if trained else self.frozen)[path] = trained or variables
         self._before = self._copies()
 
     def read(self):
@@ -49,6 +47,32 @@ class LayerNorms:
 
     def _copies(self):
         return {name: [ops.copy(_float(v)) for v in variables] for name, variables in self.layers.items()}
+
+
+def weights_by_layer(model):
+    """Return the floating weights of a model, each once, by the path of the innermost layer that has it.
+
+    What a layer keeps to itself, as attention does with its projections, is told apart by the names that Keras gives
+    the variables.
+    """
+    parts = parts_by_path(model)
+    owners = {}
+    # From the inside to the outside; the first of several layers that share a weight has it.
+    for path, part in parts.items():
+        for variable in part.weights if isinstance(part, keras.layers.Layer) else ():
+            owner = owners.get(id(variable), "")
+            if not owner or path.startswith(f"{owner}/"):
+                owners[id(variable)] = path
+    found = {}
+    for variable in model.weights:
+        # Counters and quantized weights have no norm that means something.
+        if keras.backend.is_float_dtype(variable.dtype):
+            path = owners[id(variable)]
+            names = variable.path.split("/")[:-1]
+            own = parts[path].name
+            inner = names[len(names) - names[::-1].index(own) :] if own in names else []
+            found.setdefault("/".join([*filter(None, [path]), *inner]) or own, []).append(variable)
+    return found
 
 
 def _float(variable):

@@ -2,8 +2,17 @@
 
 import json
 import platform
+import re
 
 import keras
+import numpy as np
+
+# Whoever passes `vars(arguments)` as the configuration may pass one of these.
+SECRET = re.compile(
+    r"(password|passwd|passphrase|secret|credentials?|(api|access|private|secret|auth)[_-]?key"
+    r"|(^|(api|access|auth|bearer|refresh|hf)[_-]?)token)$",
+    re.IGNORECASE,
+)
 
 
 def summary_text(model):
@@ -19,7 +28,7 @@ def configuration_text(model, params, config):
     Args:
         model: A compiled model.
         params: What `fit` tells its callbacks.
-        config: Dict of the user's own entries, or None.
+        config: Dict of the user's own entries, or None; those named like a password, key or token are blotted out.
     """
     rows = {**_compiled(model), **_environment(model), **_flat("fit", params or {}), **_flat("config", config or {})}
     body = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
@@ -31,11 +40,14 @@ def _compiled(model):
     rows = {"model": f"{type(model).__name__} {model.name}", "parameters": f"{model.count_params():,}"}
     if optimizer is not None:
         rows["optimizer"] = type(optimizer).__name__
+        if optimizer is not model.optimizer:
+            rows["loss_scaling"] = type(model.optimizer).__name__
         rows.update(_flat("optimizer", optimizer.get_config()))
     rows["loss"] = keras.tree.map_structure(_name, model.loss)
     rows["metrics"] = ", ".join(model.get_metrics_result())
     rows["dtype_policy"] = model.dtype_policy.name
     rows["jit_compile"] = model.jit_compile
+    rows["steps_per_execution"] = model.steps_per_execution
     return rows
 
 
@@ -58,7 +70,7 @@ def _environment(model):
 
 
 def _flat(prefix, entries):
-    return {f"{prefix}.{name}": value for name, value in entries.items()}
+    return {f"{prefix}.{name}": value for name, value in _plain(entries).items()}
 
 
 def _name(value):
@@ -67,6 +79,19 @@ def _name(value):
     return getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__)
 
 
+def _plain(value):
+    """Return a value as JSON knows it: numbers as numbers, what is left as `str` shows it."""
+    if isinstance(value, dict):
+        return {str(name): "***" if SECRET.search(str(name)) else _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    return getattr(value, "__name__", None) or str(value)
+
+
 def _cell(value):
-    text = value if isinstance(value, str) else json.dumps(value, default=_name)
+    text = value if isinstance(value, str) else json.dumps(_plain(value))
     return text.replace("|", "\\|").replace("\n", " ")

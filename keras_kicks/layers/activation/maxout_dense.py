@@ -133,8 +133,11 @@ class MaxoutDense(keras.layers.Layer):
         pieces differ most, from -3 to 3.
 
         Returns:
-            `{"activations": float32 array of shape (height, width, 3)}`, in [0, 1].
+            `{"activations": float32 array of shape (height, width, 3)}`, in [0, 1]; nothing before the layer is built
+            and where a weight is not finite.
         """
+        if not self.built or not all(np.isfinite(weight).all() for weight in self.get_weights()):
+            return {}
         count = min(self.units, 8)
         kernel = ops.convert_to_numpy(self.kernel).reshape(-1, self.pool_size, self.units)[..., :count]
         bias = np.zeros((self.pool_size, count))
