@@ -43,7 +43,7 @@ test-lowest: .venv-lowest/.ready  ## every test with the oldest versions that ar
 clean:  ## remove the environments
 	rm -rf .venv .venv-jax .venv-torch .venv-lowest
 
-LEAVES := tests/test_contract.py tests/ops tests/layers tests/losses keras_kicks/layers keras_kicks/losses
+LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses keras_kicks/layers keras_kicks/losses
 
 .venv/.made:
 	$(PYTHON) -m venv .venv

@@ -2,12 +2,10 @@
 
 import argparse
 import importlib
-import os
 import re
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+import keras
 
 from benchmarks import harness
 
@@ -26,34 +24,39 @@ README = Path(__file__).parent / "README.md"
 def main():
     """Run what was asked for; save it unless it is a smoke run; with --write, put the saved tables into README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *QUESTIONS], help="all if none is named")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is named: {', '.join(QUESTIONS)}")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it runs; nothing is saved")
     parser.add_argument("--write", action="store_true", help="run nothing; write the saved tables into README.md")
     arguments = parser.parse_args()
-    names = arguments.names or QUESTIONS
+    unknown = set(arguments.names) - set(QUESTIONS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(QUESTIONS)}")
     if arguments.write:
-        write(names)
+        README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
         return
-    for name in names:
+    for name in arguments.names or QUESTIONS:
+        keras.utils.set_random_seed(harness.SEED)
         results = importlib.import_module(f"benchmarks.{name}").run(arguments.smoke)
-        for result in results:
-            print(f"\n### {result.title}\n\n{harness.table(result)}", flush=True)
+        print(f"\n{sections(results)}", flush=True)
         if not arguments.smoke:
             harness.save(name, results)
 
 
-def write(names):
-    """Put the saved tables between the markers of README.md."""
-    text = README.read_text(encoding="utf-8")
-    for name in names:
-        saved = harness.load(name)
-        if saved is None:
-            continue
-        machine, results = saved
-        tables = "\n\n".join(f"### {result.title}\n\n{harness.table(result)}" for result in results)
-        block = f"<!-- {name} -->\n{tables}\n\nOn {machine}.\n<!-- /{name} -->"
-        text = re.sub(f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)
-    README.write_text(text, encoding="utf-8")
+def sections(results):
+    """Return a headed table for each result."""
+    return "\n\n".join(f"### {result.title}\n\n{harness.table(result)}" for result in results)
+
+
+def written(text):
+    """Return the text of README.md with the saved results between its markers."""
+    saved = {name: harness.load(name) for name in QUESTIONS}
+    saved = {name: content for name, content in saved.items() if content is not None}
+    blocks = {name: f"{sections(results)}\n\nOn {harness.described(on)}." for name, (on, results) in saved.items()}
+    blocks["summary"] = harness.summary([result for _, results in saved.values() for result in results])
+    for name, block in blocks.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{block}\n{end}": b, text, flags=re.DOTALL)
+    return text
 
 
 if __name__ == "__main__":

@@ -11,20 +11,34 @@ import os
 import platform
 import random
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+# Of the inputs, the layers' draws and the order of the contestants.
+SEED = 0
+QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclasses.dataclass
-class Target:
-    """A bound on the ratio of one contestant to another."""
+class Ratio:
+    """A comparison of one contestant with another.
+
+    Attributes:
+        ours: A contestant.
+        peer: Another, or None for the value of `ours` itself.
+        target: The bound that the project set itself, or None.
+    """
 
     ours: str
-    peer: str
-    bound: float
+    peer: str | None
+    target: float | None = None
+
+    def name(self):
+        """Return how the comparison is called in a table."""
+        return self.ours if self.peer is None else f"{self.ours} / {self.peer}"
 
 
 @dataclasses.dataclass
@@ -33,21 +47,21 @@ class Result:
 
     Attributes:
         title: The question.
-        unit: Of the values.
-        times: Values of each round, by contestant.
-        targets: The bounds that the project set itself.
+        unit: Of the values: "ms" or "MiB".
+        values: The values of each round, by contestant.
+        ratios: The comparisons to show.
         notes: Sentences to print below the table.
     """
 
     title: str
     unit: str
-    times: dict
-    targets: list
+    values: dict
+    ratios: list
     notes: list = dataclasses.field(default_factory=list)
 
 
 def race(contestants, rounds, warmup=3):
-    """Return the seconds that each contestant took in each round.
+    """Return the milliseconds that each contestant took in each round.
 
     Args:
         contestants: Dict of functions without arguments that return when their work is done.
@@ -57,80 +71,101 @@ def race(contestants, rounds, warmup=3):
     for run in contestants.values():
         for _ in range(warmup):
             run()
-    times = {name: [] for name in contestants}
+    values = {name: [] for name in contestants}
     order = list(contestants)
-    shuffle = random.Random(0).shuffle
+    shuffle = random.Random(SEED).shuffle
     for _ in range(rounds):
         shuffle(order)
         for name in order:
             start = time.perf_counter()
             contestants[name]()
-            times[name].append(time.perf_counter() - start)
-    return times
+            values[name].append(1e3 * (time.perf_counter() - start))
+    return values
 
 
-def ratio(result, ours, peer):
-    """Return the quartiles of the ratio of two contestants."""
-    values = np.array(result.times[ours]) / np.array(result.times[peer])
-    return [float(q) for q in np.quantile(values, [0.25, 0.5, 0.75])]
+def quartiles(result, ratio):
+    """Return the quartiles over rounds of a comparison."""
+    values = np.array(result.values[ratio.ours])
+    if ratio.peer is not None:
+        values = values / np.array(result.values[ratio.peer])
+    return [float(q) for q in np.quantile(values, QUARTILES)]
 
 
 def table(result):
     """Return the result as Markdown."""
-    names = list(result.times)
-    scale, digits = (1e3, 2) if result.unit == "ms" else (1, 1)
     lines = [f"| contestant | median {result.unit} | quartiles |", "| - | -: | -: |"]
-    for name in names:
-        low, middle, high = np.quantile(np.array(result.times[name]) * scale, [0.25, 0.5, 0.75])
-        lines.append(f"| {name} | {middle:.{digits}f} | {low:.{digits}f} to {high:.{digits}f} |")
-    bounds = {(target.ours, target.peer): target.bound for target in result.targets}
-    ours = {target.ours for target in result.targets} or {names[0]}
-    pairs = [(name, peer) for name in names if name in ours for peer in names if peer != name]
-    # Two of ours are compared only where a target says so.
-    pairs = [pair for pair in pairs if pair[1] not in ours or pair in bounds]
-    if pairs:
+    lines += [f"| {name} | {_spread(np.quantile(values, QUARTILES))} |" for name, values in result.values.items()]
+    if result.ratios:
         lines += ["", "| ratio | median | quartiles | target | met |", "| - | -: | -: | -: | - |"]
-    for name, peer in pairs:
-        low, middle, high = ratio(result, name, peer)
-        bound = bounds.get((name, peer))
-        verdict = ("", "") if bound is None else (f"{bound:.2f}", "yes" if middle <= bound else "**no**")
-        lines.append(f"| {name} / {peer} | {middle:.2f} | {low:.2f} to {high:.2f} | {' | '.join(verdict)} |")
-    return "\n".join([*lines, "", *result.notes]).rstrip()
+    for ratio in result.ratios:
+        lines.append(
+            f"| {ratio.name()} | {_spread(quartiles(result, ratio))} | {' | '.join(_verdict(result, ratio))} |"
+        )
+    notes = ["", *result.notes] if result.notes else []
+    return "\n".join([*lines, *notes])
 
 
-def machine():
-    """Return the machine and the versions, in words."""
-    import keras
-    import tensorflow as tf
-    import torch
+def summary(results):
+    """Return the comparisons of all results that have a target, as Markdown."""
+    lines = ["| question | ratio | measured | target | met |", "| - | - | -: | -: | - |"]
+    for result in results:
+        for ratio in result.ratios:
+            if ratio.target is not None:
+                middle = _number(quartiles(result, ratio)[1])
+                lines.append(f"| {result.title} | {ratio.name()} | {middle} | {' | '.join(_verdict(result, ratio))} |")
+    return "\n".join(lines)
 
+
+def _verdict(result, ratio):
+    if ratio.target is None:
+        return "", ""
+    met = quartiles(result, ratio)[1] <= ratio.target
+    return _number(ratio.target), "yes" if met else "**no**"
+
+
+def _spread(values):
+    low, middle, high = map(_number, values)
+    return f"{middle} | {low} to {high}"
+
+
+def _number(value):
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+
+
+def conditions():
+    """Return the machine, the versions and the seed."""
     cpu = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), cpu)
-    versions = {"Python": platform.python_version(), "keras": keras.__version__, "tensorflow": tf.__version__}
-    versions |= {"torch": torch.__version__, "numpy": np.__version__}
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{cpu}, {os.cpu_count()} cores, no accelerator; {listed}"
+    packages = ("keras", "tensorflow", "torch", "numpy")
+    versions = {"Python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "versions": versions, "seed": SEED}
+
+
+def described(conditions):
+    """Return the machine and the versions, in words."""
+    versions = ", ".join(f"{name} {number}" for name, number in conditions["versions"].items())
+    machine = f"{conditions['cpu']}, {conditions['cores']} cores, no accelerator, {conditions['system']}"
+    return f"{machine}; {versions}; seed {conditions['seed']}"
 
 
 def save(name, results):
     """Write results as JSON, whole or not at all."""
     RESULTS.mkdir(exist_ok=True)
-    content = {"machine": machine(), "results": [dataclasses.asdict(result) for result in results]}
+    content = {"conditions": conditions(), "results": [dataclasses.asdict(result) for result in results]}
     partial = RESULTS / f"{name}.partial"
-    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     os.replace(partial, RESULTS / f"{name}.json")
 
 
 def load(name):
-    """Return the machine and the results that were saved, or None."""
+    """Return the conditions and the results that were saved, or None."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
     results = [
-        Result(**{**result, "targets": [Target(**target) for target in result["targets"]]})
-        for result in content["results"]
+        Result(**{**result, "ratios": [Ratio(**ratio) for ratio in result["ratios"]]}) for result in content["results"]
     ]
-    return content["machine"], results
+    return content["conditions"], results

@@ -1,43 +1,75 @@
 """Train steps to time: forward and backward pass, in TensorFlow and in torch."""
 
+import os
+
 import numpy as np
+
+from benchmarks.harness import SEED
 
 
 def tensorflow_step(function, weights, inputs, jit_compile):
-    """Return a run of one step: the gradients of sum(function(*inputs) * c) by weights and floating inputs."""
+    """Return a run of one step: y = function(*inputs), and the gradients of sum(y * c) by inputs and weights.
+
+    The run returns y and the list of gradients, first those by the floating inputs.
+    """
     import tensorflow as tf
 
+    # A call then returns when its work is done.
+    tf.config.experimental.set_synchronous_execution(True)
     tensors = [tf.constant(x) for x in inputs]
-    shape = tuple(function(*tensors).shape)
-    cotangent = tf.constant(np.random.default_rng(1).normal(size=shape).astype("float32"))
+    cotangent = tf.constant(_cotangent(function(*tensors).shape))
 
-    # Inputs are arguments and the value is returned, for nothing to be folded or left out.
+    # Inputs are arguments, and the value is returned, for nothing to be folded or left out.
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def step(cotangent, *tensors):
-        floating = [x for x in tensors if x.dtype.is_floating]
+        sources = [x for x in tensors if x.dtype.is_floating]
         with tf.GradientTape() as tape:
-            tape.watch(floating)
+            tape.watch(sources)
             y = function(*tensors)
-            value = tf.reduce_sum(y * cotangent)
-        return y, tape.gradient(value, [*floating, *weights])
+        gradients = tape.gradient(y, [*sources, *weights], output_gradients=cotangent)
+        if any(gradient is None for gradient in gradients):
+            raise ValueError("a gradient is missing: the step would be too cheap")
+        return y, gradients
 
-    # On the CPU a function returns when its work is done.
-    compiled = tf.function(step, jit_compile=jit_compile, autograph=False)
-    return lambda: compiled(cotangent, *tensors)
+    return lambda: step(cotangent, *tensors)
 
 
 def torch_step(function, weights, inputs):
-    """Return the same for torch, with as many threads as there are cores."""
+    """Return the same for torch, which runs eagerly, on as many threads as TensorFlow."""
     import torch
 
+    torch.set_num_threads(os.cpu_count())
     tensors = [torch.tensor(x, requires_grad=np.issubdtype(x.dtype, np.floating)) for x in inputs]
     leaves = [*(x for x in tensors if x.requires_grad), *weights]
-    shape = tuple(function(*tensors).shape)
-    cotangent = torch.tensor(np.random.default_rng(1).normal(size=shape).astype("float32"))
+    cotangent = torch.tensor(_cotangent(function(*tensors).shape))
 
     def run():
-        torch.autograd.grad((function(*tensors) * cotangent).sum(), leaves)
+        y = function(*tensors)
+        return y, torch.autograd.grad(y, leaves, cotangent)
 
     return run
+
+
+def _cotangent(shape):
+    return np.random.default_rng(SEED + 1).normal(size=tuple(shape)).astype("float32")
+
+
+def expect_equal(contestants, *names, gradients=True):
+    """Raise unless the runs of these contestants return the same numbers, to 1e-4 of the largest of a tensor.
+
+    Args:
+        contestants: Dict of runs of a step.
+        *names: Names of those to compare.
+        gradients: Whether to compare the gradients too, or the values alone.
+    """
+    first, *others = ([y, *(parts if gradients else [])] for y, parts in (contestants[name]() for name in names))
+    for name, other in zip(names[1:], others, strict=True):
+        for expected, value in zip(map(_array, first), map(_array, other), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+
+
+def _array(tensor):
+    return np.asarray(tensor.detach() if hasattr(tensor, "detach") else tensor)
 
 
 def labelled(jit_compile):

@@ -33,20 +33,20 @@ def test_make_bench_runs_all_of_them():
 def test_smoke_run_makes_tables(name):
     harness = importlib.import_module("benchmarks.harness")
     for result in importlib.import_module(f"benchmarks.{name}").run(smoke=True):
-        lengths = {len(times) for times in result.times.values()}
-        assert len(lengths) == 1
-        assert all(min(times) > 0 for times in result.times.values())
+        assert len({len(values) for values in result.values.values()}) == 1
         rows = [line for line in harness.table(result).splitlines() if line.startswith("|")]
-        for contestant in result.times:
+        for contestant in result.values:
             assert any(row.startswith(f"| {contestant} |") for row in rows)
-        for target in result.targets:
-            assert any(
-                row.startswith(f"| {target.ours} / {target.peer} |") and f"{target.bound:.2f}" in row for row in rows
-            )
+        for ratio in result.ratios:
+            row = next(row for row in reversed(rows) if row.startswith(f"| {ratio.name()} |"))
+            if ratio.target is not None:
+                assert row.split(" | ")[-1] in ("yes |", "**no** |")
 
 
 def test_a_ratio_is_taken_within_a_round():
     """Times that drift together leave the ratio as it is."""
     harness = importlib.import_module("benchmarks.harness")
-    result = harness.Result("drift", "ms", {"a": [1.0, 10.0, 100.0], "b": [2.0, 20.0, 200.0]}, [])
-    assert harness.ratio(result, "a", "b") == [0.5, 0.5, 0.5]
+    ratio = harness.Ratio("a", "b", 0.4)
+    result = harness.Result("drift", "ms", {"a": [1.0, 10.0, 100.0], "b": [2.0, 20.0, 200.0]}, [ratio])
+    assert harness.quartiles(result, ratio) == [0.5, 0.5, 0.5]
+    assert "| a / b | 0.50 | 0.50 to 0.50 | 0.40 | **no** |" in harness.table(result)

@@ -38,6 +38,7 @@ def test_it_represents_relu_and_the_absolute_value(pieces, function):
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(x)), function(x))
 
 
+@pytest.mark.slow
 def test_it_learns_the_square():
     """The best maximum of k lines misses x^2 on [-1, 1] by 1 / (2 k^2); training comes within four times that."""
     pieces = 4

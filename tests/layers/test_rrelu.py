@@ -122,6 +122,7 @@ def test_wrong_arguments_are_refused(arguments, error, message):
         RReLU(**arguments)
 
 
+@pytest.mark.slow
 def test_a_layer_of_a_model_trains():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), RReLU(seed=0), keras.layers.Dense(1)])
     model.compile("adam", "mse")

@@ -93,6 +93,7 @@ def test_the_class_axis_may_be_any(shape, axis):
     np.testing.assert_allclose(ops.convert_to_numpy(loss(one_hot, z)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_logit_of_the_label_ends_where_theory_says():
     """Gradient descent on one sample: the gap is ln(((1 - a) + a / K) / (a / K))."""
     alpha, classes = 0.2, 4
@@ -254,6 +255,7 @@ def test_no_one_hot_matrix_is_made():
     assert wide == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64,), (64, 1)])
 def test_it_trains_a_model_that_is_saved_with_it(tmp_path, shape):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
