@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
+from keras_kicks.models.cache_keys import sample_keys
 
 _INPUTS, _OUTPUTS = "keras_kicks_inputs", "keras_kicks_teachers"
 
@@ -65,11 +66,11 @@ def teach(x, cache, batch_size=None):
         return _teach_tf_dataset(x, cache)
     arrays = keras.tree.map_structure(np.asarray, x)
     count, batch_size = len(keras.tree.flatten(arrays)[0]), batch_size or 32
-    cache.fill(
+    keys = cache.fill(
         keras.tree.map_structure(lambda leaf, i=i: leaf[i : i + batch_size], arrays)
         for i in range(0, count, batch_size)
     )
-    return _join(x, cache.take(arrays))
+    return _join(x, cache.take(keys))
 
 
 def _join(x, outputs):
@@ -104,13 +105,17 @@ def _teach_tf_dataset(dataset, cache):
     inputs = (keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in dataset)
     cache.fill(keras.tree.map_structure(lambda leaf: leaf.numpy(), x) for x in inputs)
     sample = cache.sample()
+    dtypes = [leaf.dtype for leaf in sample]
+
+    def take(*leaves):
+        return cache.take(sample_keys(leaves))
 
     def attach(*batch):
         # `map` unpacks a tuple, also one of inputs alone.
         batch = batch if isinstance(dataset.element_spec, tuple) else batch[0]
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         leaves = keras.tree.flatten(x)
-        outputs = tf.numpy_function(lambda *x: cache.take(x), leaves, [leaf.dtype for leaf in sample], stateful=False)
+        outputs = tf.numpy_function(take, leaves, dtypes, stateful=False)
         for output, leaf in zip(outputs, sample, strict=True):
             output.set_shape((leaves[0].shape[0], *leaf.shape[1:]))
         return keras.utils.pack_x_y_sample_weight(_join(x, outputs), y, sample_weight)
@@ -131,7 +136,7 @@ class _TaughtPyDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(self._dataset[index])
-        return keras.utils.pack_x_y_sample_weight(_join(x, self._cache.take(x)), y, sample_weight)
+        return keras.utils.pack_x_y_sample_weight(_join(x, self._cache.take(sample_keys(x))), y, sample_weight)
 
     def on_epoch_begin(self):
         self._dataset.on_epoch_begin()

@@ -56,15 +56,18 @@ class TeacherCache:
         return len(self._places)
 
     def fill(self, batches):
-        """Compute the outputs for the samples of all batches, and keep those of the first if a later one fails."""
+        """Compute the outputs for the samples of all batches, and keep those of the first if a later one fails.
+
+        Returns:
+            The keys of all samples, in their order.
+        """
         try:
-            for x in batches:
-                self.add(x)
+            return [key for x in batches for key in self.add(x)]
         finally:
             self.flush()
 
     def add(self, x):
-        """Compute the outputs for the samples of a batch that are not known yet.
+        """Compute the outputs for the samples of a batch that are not known yet, and return the keys of all.
 
         Raises:
             ValueError: expected outputs of one shape in all batches.
@@ -72,7 +75,7 @@ class TeacherCache:
         keys = sample_keys(x)
         new = {key: row for row, key in enumerate(keys) if key not in self._places}
         if not new:
-            return
+            return keys
         rows = np.fromiter(new.values(), dtype=int)
         # The whole batch is run, for its outputs to be those that a training step would compute.
         outputs = [np.asarray(output)[rows] for output in self.teachers(x)]
@@ -88,6 +91,7 @@ class TeacherCache:
         late = time.monotonic() - self._flushed_at >= SEGMENT_SECONDS
         if self.path is not None and (self._pending_bytes >= SEGMENT_BYTES or late):
             self.flush()
+        return keys
 
     def flush(self):
         """Make one segment of what was added since the last one."""
@@ -100,13 +104,13 @@ class TeacherCache:
         self._pending_rows = self._pending_bytes = 0
         self._flushed_at = time.monotonic()
 
-    def take(self, x):
-        """Return the outputs for a batch of known samples, as a flat list of arrays.
+    def take(self, keys):
+        """Return the outputs for the samples of these keys, as a flat list of arrays.
 
         Raises:
             ValueError: expected the samples that were there when the cache was filled.
         """
-        places = [self._places.get(key) for key in sample_keys(x)]
+        places = [self._places.get(key) for key in keys]
         unknown = places.count(None)
         rule = "the samples that were there when the cache was filled"
         remedy = "Train without teacher_cache if samples change between epochs, by random augmentation for one."

@@ -49,9 +49,9 @@ def test_samples_are_found_in_any_order_and_batch(where):
     cache = filled(where, x[:5], x[3:10], x[10:16], x[16:], x[2:8])
     assert len(cache) == 20
     rows = np.random.default_rng(0).integers(0, 20, 50)
-    for got, expected in zip(cache.take(x[rows]), doubled(x[rows]), strict=True):
+    for got, expected in zip(cache.take(sample_keys(x[rows])), doubled(x[rows]), strict=True):
         np.testing.assert_array_equal(got, expected)
-    assert [part.shape for part in cache.take(x[:0])] == [(0, 3), (0, 1)]
+    assert [part.shape for part in cache.take(sample_keys(x[:0]))] == [(0, 3), (0, 1)]
 
 
 def test_samples_are_told_by_all_they_hold():
@@ -82,7 +82,7 @@ def test_unknown_samples_are_an_error_that_says_why(where):
     cache = filled(where, batch(0))
     rule = "TeacherCache: expected the samples that were there when the cache was filled; got unknown_samples=2. Train"
     with pytest.raises(ValueError, match=rule):
-        cache.take(np.concatenate([batch(0), batch(1, 2)]))
+        cache.take(sample_keys(np.concatenate([batch(0), batch(1, 2)])))
 
 
 def test_outputs_have_one_shape(where):
@@ -96,7 +96,7 @@ def test_outputs_have_one_shape(where):
 def test_directory_is_reused_without_the_teachers(tmp_path):
     filled(str(tmp_path), batch(0), batch(1))
     cache = filled(str(tmp_path), batch(1), batch(0), teachers=never)
-    np.testing.assert_array_equal(cache.take(batch(1))[0], 2 * batch(1))
+    np.testing.assert_array_equal(cache.take(sample_keys(batch(1)))[0], 2 * batch(1))
 
 
 @pytest.mark.parametrize("bytes_", [1, 2**30])
@@ -114,7 +114,7 @@ def test_interrupted_run_is_taken_up_where_it_stopped(bytes_, tmp_path, monkeypa
     cache = filled(str(tmp_path), *map(batch, range(4)), teachers=lambda x: runs.append(x) or doubled(x))
     np.testing.assert_array_equal(np.concatenate(runs), np.concatenate([batch(2), batch(3)]))
     for i in range(4):
-        np.testing.assert_array_equal(cache.take(batch(i))[1], batch(i)[:, :1] + 1)
+        np.testing.assert_array_equal(cache.take(sample_keys(batch(i)))[1], batch(i)[:, :1] + 1)
 
 
 def test_outputs_are_written_after_a_while(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_runs_may_fill_one_directory_together(tmp_path):
     for cache, other in ((first, batch(1)), (second, batch(2))):
         cache.fill([batch(0), other])
     cache = filled(str(tmp_path), *map(batch, range(3)), teachers=never)
-    np.testing.assert_array_equal(cache.take(batch(2))[0], 2 * batch(2))
+    np.testing.assert_array_equal(cache.take(sample_keys(batch(2)))[0], 2 * batch(2))
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -145,7 +145,7 @@ def test_segments_are_mapped_and_few_files_stay_open(tmp_path, monkeypatch):
     before = len(os.listdir("/dev/fd"))
     cache = filled(str(tmp_path), *map(batch, range(40)))
     x = np.concatenate([batch(i) for i in range(40)])
-    np.testing.assert_array_equal(cache.take(x)[0], 2 * x)
+    np.testing.assert_array_equal(cache.take(sample_keys(x))[0], 2 * x)
     assert len(os.listdir("/dev/fd")) - before <= 3 * 2
     assert all(isinstance(column, np.memmap) for column in cache.sample())
 
@@ -174,7 +174,7 @@ def test_broken_segment_is_an_error_that_names_it_and_may_be_deleted(how, tmp_pa
         file.unlink()
     segment.rmdir()
     cache = filled(str(tmp_path), batch(0), batch(1))
-    np.testing.assert_array_equal(cache.take(batch(1))[0], 2 * batch(1))
+    np.testing.assert_array_equal(cache.take(sample_keys(batch(1)))[0], 2 * batch(1))
     assert len(list(tmp_path.glob("segment-*"))) == 2
 
 
