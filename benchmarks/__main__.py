@@ -16,6 +16,8 @@ QUESTIONS = (
     "dropconnect",
     "label_smoothing",
     "distiller",
+    "compression",
+    "compressed_size",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from benchmarks.harness import SEED, Ratio, Result, race
+from benchmarks.steps import fit_step
 from keras_kicks.losses import FeatureDistillation, LogitsDistillation
 from keras_kicks.models import Distiller
 
@@ -37,16 +38,6 @@ def compiled(model):
     return model
 
 
-def train_step(model, x, y):
-    """Return a run of one step: the function that `fit` calls for each batch, on the same batch every time."""
-    import tensorflow as tf
-
-    batch = keras.tree.map_structure(tf.convert_to_tensor, (x, y))
-    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
-    model.make_train_function()
-    return lambda: model.train_function(batches)
-
-
 def contestants(distillers, peer, teacher, student, x, y):
     """Return the steps to compare."""
     import tensorflow as tf
@@ -54,16 +45,16 @@ def contestants(distillers, peer, teacher, student, x, y):
     features = [loss.teacher_layer_name for loss in distillers[0].distillation_losses if loss.teacher_layer_name]
     cache = Teachers([teacher], features, None, "benchmark").cache("memory")
     images, forward = tf.constant(x), tf.function(lambda x: teacher(x, training=False), autograph=False)
-    student_step = train_step(student, x, y)
+    student_step = fit_step(student, x, y)
 
     def both():
         forward(images)
         student_step()
 
     return {
-        CACHED: train_step(distillers[0], teach(x, cache, len(x)), y),
-        UNCACHED: train_step(distillers[1], x, y),
-        PEER: train_step(peer, x, y),
+        CACHED: fit_step(distillers[0], teach(x, cache, len(x)), y),
+        UNCACHED: fit_step(distillers[1], x, y),
+        PEER: fit_step(peer, x, y),
         STUDENT: student_step,
         BOTH: both,
     }

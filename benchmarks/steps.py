@@ -50,6 +50,19 @@ def torch_step(function, weights, inputs):
     return run
 
 
+def fit_step(model, x, y):
+    """Return a run of one step of a compiled model of either Keras, on the same batch every time.
+
+    It is the function that `fit` calls for each batch.
+    """
+    import tensorflow as tf
+
+    batch = tf.nest.map_structure(tf.convert_to_tensor, (x, y))
+    batches = iter(tf.data.Dataset.from_tensors(batch).repeat())
+    model.make_train_function()
+    return lambda: model.train_function(batches)
+
+
 def _cotangent(shape):
     return np.random.default_rng(SEED + 1).normal(size=tuple(shape)).astype("float32")
 

@@ -3,7 +3,8 @@
 It does where scans are scarce: here the student sees a fifth of those that the teacher was trained on (after section 6
 of Hinton, Vinyals and Dean 2015, arXiv:1503.02531). README.md has the table that this script printed for the 360
 held-out scans of scikit-learn's digits. The student is trained alone and by the teacher, each three times on another
-fifth, from the same initial weights and in the same order of scans.
+fifth, from the same initial weights and in the same order of scans. Last, the distilled student is pruned, clustered
+and quantized, and trained on by the teacher meanwhile: see compress.py.
 """
 
 import argparse
@@ -12,27 +13,17 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import compress
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import keras_kicks as kk
 
 LOGS = os.environ.get("KERAS_KICKS_LOGS", os.path.join(os.path.dirname(__file__), os.pardir, "logs"))
 TEMPERATURE, CLASSES = 4.0, 10
-
-
-def make_data():
-    """Return (images, labels) to train on and to test on; images of shape (n, 8, 8, 1) in [0, 1]."""
-    digits = load_digits()
-    images, labels = (digits.images[..., None] / 16).astype("float32"), digits.target
-    images, test_images, labels, test_labels = train_test_split(
-        images, labels, test_size=0.2, stratify=labels, random_state=0
-    )
-    return (images, labels), (test_images, test_labels)
 
 
 def a_fifth(data, seed):
@@ -88,19 +79,36 @@ def probabilities(model, images, temperature=1.0):
     return keras.ops.convert_to_numpy(keras.ops.softmax(model.predict(images, verbose=0) / temperature))
 
 
+def print_table(rows):
+    """Print the means of the runs of each model."""
+    print(f"\n{'model':<18}{'parameters':>11}{'test accuracy':>15}{'soft-target agreement':>23}")
+    for name, runs in rows.items():
+        parameters, accuracy, overlap = np.mean(runs, axis=0)
+        print(f"{name:<18}{parameters:>11,.0f}{accuracy:>15.2%}{overlap:>23.3f}")
+    for name, runs in list(rows.items())[1:]:
+        print(f"{name}, by seed: {', '.join(f'{accuracy:.2%}' for _, accuracy, _ in runs)}")
+    print(f"Agreement: mean over images of sum_k min(p_k, q_k) with the teacher, both softened by T = {TEMPERATURE:g}.")
+
+
 def main():
-    """Train the three models and print the table."""
+    """Train the three models, compress the last, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="one epoch and one seed, to see that it runs")
     smoke = parser.parse_args().smoke
     seeds = [0] if smoke else [0, 1, 2]
-    data, test = make_data()
+    data, test = compress.make_data()
     rows = {}
 
     def evaluate(name, model):
         accuracy = float((probabilities(model, test[0]).argmax(axis=-1) == test[1]).mean())
         overlap = np.minimum(probabilities(model, test[0], TEMPERATURE), targets).sum(axis=-1).mean()
         rows.setdefault(name, []).append((model.count_params(), accuracy, overlap))
+
+    def distill(student, some, run, **arguments):
+        loss = kk.losses.LogitsDistillation(TEMPERATURE)
+        distiller = kk.models.Distiller(teacher, student, loss, student_loss_weight=0.1)
+        train(distiller, some, test, run, **arguments, teacher_cache="memory")
+        return distiller.export_student()
 
     with make_strategy().scope():
         keras.utils.set_random_seed(0)
@@ -116,18 +124,17 @@ def main():
             train(student, some, test, f"student-alone-{seed}", **setting)
             evaluate("student alone", student)
             keras.utils.set_random_seed(seed)
-            loss = kk.losses.LogitsDistillation(TEMPERATURE)
-            distiller = kk.models.Distiller(teacher, make_student(), loss, student_loss_weight=0.1)
-            train(distiller, some, test, f"student-distilled-{seed}", **setting, teacher_cache="memory")
-            evaluate("student distilled", distiller.export_student())
+            distilled = distill(make_student(), some, f"student-distilled-{seed}", **setting)
+            evaluate("student distilled", distilled)
+        print_table(rows)
 
-    print(f"\n{'model':<18}{'parameters':>11}{'test accuracy':>15}{'soft-target agreement':>23}")
-    for name, runs in rows.items():
-        parameters, accuracy, overlap = np.mean(runs, axis=0)
-        print(f"{name:<18}{parameters:>11,.0f}{accuracy:>15.2%}{overlap:>23.3f}")
-    for name, runs in list(rows.items())[1:]:
-        print(f"{name}, by seed: {', '.join(f'{accuracy:.2%}' for _, accuracy, _ in runs)}")
-    print(f"Agreement: mean over images of sum_k min(p_k, q_k) with the teacher, both softened by T = {TEMPERATURE:g}.")
+        tuning = {**setting, "rate": 3e-3, "verbose": 0}
+        steps = tuning["epochs"] * -(-len(some[0]) // tuning["batch_size"])
+
+        def tune(form, name):
+            distill(form, some, f"student-{name}", **tuning)
+
+        compress.compare(distilled, tune, some[0], test, steps, "quickstart", {"teacher": teacher})
     print("\nTo look at the runs: make tensorboard   (or: tensorboard --logdir logs)")
 
 

@@ -1,6 +1,7 @@
 """Keras 3 components that Keras lacks or gets wrong."""
 
 from keras_kicks import callbacks as callbacks
+from keras_kicks import compression as compression
 from keras_kicks import layers as layers
 from keras_kicks import losses as losses
 from keras_kicks import models as models

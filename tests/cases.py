@@ -17,7 +17,7 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "loss", "function", "model", "callback" or "base".
+        kind: "layer", "loss", "function", "model", "callback", "tool" (of models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -50,6 +50,7 @@ OWN_DRAWS = "Replicas draw numbers of their own, which no step on one device has
 NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other predictions, other noise."
 MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
 CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
+TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 BASE = "An abstract class: its subclasses are in the table."
 
 L, S = kk.layers, kk.losses
@@ -268,4 +269,29 @@ CASES = {
         kk.models.Distiller,
         mask="dropped",
     ),
+    "PruningCallback": Case(
+        lambda dtype: None, lambda: (), "callback", kk.compression.PruningCallback, skips={"every": CALLBACK}
+    ),
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": TOOL})
+        for tool in (
+            kk.compression.Compressed,
+            kk.compression.calibrate,
+            kk.compression.cluster_report,
+            kk.compression.cluster_weights,
+            kk.compression.evaluate_tflite,
+            kk.compression.load_bfloat16_weights,
+            kk.compression.predict_tflite,
+            kk.compression.prune_iteratively,
+            kk.compression.prune_low_magnitude,
+            kk.compression.quantize_annotate_layer,
+            kk.compression.quantize_model,
+            kk.compression.save_bfloat16_weights,
+            kk.compression.sparsity_report,
+            kk.compression.strip_clustering,
+            kk.compression.strip_pruning,
+            kk.compression.to_bfloat16,
+            kk.compression.to_tflite,
+        )
+    },
 }

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 QUESTIONS = sorted(
     path.stem
     for path in (ROOT / "benchmarks").glob("*.py")
-    if path.stem not in ("__init__", "__main__", "harness", "steps")
+    if path.stem not in ("__init__", "__main__", "harness", "networks", "steps", "stock")
 )
 
 

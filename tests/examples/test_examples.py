@@ -10,6 +10,7 @@ import pytest
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
+FORMS = ["as trained", "pruned", "clustered", "quantized", "pruned-quantized"]
 EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py"))
 
 
@@ -26,3 +27,5 @@ def test_smoke_run(tmp_path, path):
         rows = [line for line in run.stdout.splitlines() if line.endswith(tuple("0123456789")) and "%" in line]
         assert [row[:18].strip() for row in rows] == ["teacher", "student alone", "student distilled"]
         assert "make tensorboard" in run.stdout
+    if path.stem in ("quickstart", "compress"):
+        assert [line.split("  ")[0] for line in run.stdout.splitlines() if line.endswith(" us")][-5:] == FORMS
