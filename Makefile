@@ -16,7 +16,7 @@ tensorboard: .venv/.examples  ## look at the runs in logs/
 	.venv/bin/tensorboard --logdir logs
 
 test: .venv/.dev  ## every test but those of the other backends
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest $(WORKERS)
 
 check: .venv/.ruff  ## lint and format
 	.venv/bin/ruff check .
@@ -38,10 +38,13 @@ test-torch: .venv-torch/.ready
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(LEAVES)
 
 test-lowest: .venv-lowest/.ready  ## every test with the oldest versions that are supported
-	.venv-lowest/bin/python -m pytest
+	.venv-lowest/bin/python -m pytest $(WORKERS)
 
 clean:  ## remove the environments
 	rm -rf .venv .venv-jax .venv-torch .venv-lowest
+
+# Most of a test is tracing, on one core; what a file has trained serves all tests in it.
+WORKERS ?= -n 2 --dist loadfile
 
 LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses keras_kicks/layers keras_kicks/losses
 

@@ -266,7 +266,15 @@ def test_a_layer_that_destroys_masks_still_does():
     assert cluster_weights(model, 3)(np.zeros((1, 6)))._keras_mask is not None
     clustered = cluster_weights(sequential((6, 4), L.Conv1D(4, 3)), 3)
     with pytest.warns(UserWarning, match="does not support masking"):
-        clustered(L.Masking()(drawn(2, 6, 4)))
+        y = clustered.layers[0](L.Masking()(ops.convert_to_tensor(drawn(2, 6, 4))))
+    assert getattr(y, "_keras_mask", None) is None
+
+
+def test_a_layer_keeps_a_policy_of_its_own():
+    clustered = cluster_weights(sequential((12,), L.Dense(16, dtype="mixed_bfloat16"), L.Dense(3)), 4)
+    assert [layer.compute_dtype for layer in clustered.layers] == ["bfloat16", "float32"]
+    stripped = strip_clustering(clustered)
+    assert [layer.compute_dtype for layer in stripped.layers] == ["bfloat16", "float32"]
 
 
 def test_masks_training_and_losses_pass_through():

@@ -130,6 +130,22 @@ def test_an_error_in_training_leaves_a_model_that_can_be_used():
     assert sparsity(model.layers[0].kernel) == 0
 
 
+def test_what_training_sets_by_itself_is_pruned_again_before_it_is_scored():
+    model = make()
+    seen = []
+
+    def average(model):
+        for layer in model.layers:
+            layer.kernel.assign(layer.kernel + 1)
+
+    def score(model):
+        seen.append(sparsity_report(model).total.sparsity)
+        return 1
+
+    history = prune_iteratively(model, average, 0.75, rounds=2, score=score)
+    assert seen == [r.sparsity for r in history] == [0, 0.5, 0.75]
+
+
 def test_replicas_prune_together(strategy):
     with strategy.scope():
         model = make()
