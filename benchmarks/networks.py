@@ -10,7 +10,7 @@ NAMES = ("MLP", "CNN")
 def make(keras, name, smoke=False):
     """Return a new network, of Keras 3 or Keras 2; of one Keras always the same weights."""
     keras.utils.set_random_seed(SEED)
-    layers, width = keras.layers, 16 if smoke else 512
+    layers, width = keras.layers, 64 if smoke else 512
     if name == "MLP":
         hidden = [layers.Dense(width, activation="relu"), layers.Dense(width, activation="relu")]
         return keras.Sequential([keras.Input((784,)), *hidden, layers.Dense(10)])

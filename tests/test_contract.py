@@ -109,7 +109,9 @@ def public_names():
         f"{area.__name__}.{name}": value
         for area in AREAS
         for name, value in vars(area).items()
-        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith("keras_kicks.")
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__.startswith("keras_kicks.")
     }
 
 
