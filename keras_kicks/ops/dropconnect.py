@@ -31,6 +31,31 @@ def draw_mask(shape, rate, seed, per_replica=False):
     return ops.stop_gradient(_mask(levels, ops.convert_to_tensor(keep_levels(rate))))
 
 
+def masked_kernel(kernel, rate, seed):
+    """Return a kernel under one mask of `draw_mask`, with the gradient of it.
+
+    The mask is never held: forward and backward pass make it from the levels that were drawn, while they multiply.
+
+    Args:
+        kernel: Floating tensor.
+        rate: As in `draw_mask`.
+        seed: As in `draw_levels`.
+
+    Returns:
+        The shape and dtype of `kernel`.
+    """
+    levels, keep = draw_levels(kernel.shape, seed), ops.convert_to_tensor(keep_levels(rate))
+
+    @ops.custom_gradient
+    def product(kernel):
+        def gradient(upstream):
+            return _masked(upstream, levels, keep)
+
+        return _masked(kernel, levels, keep), gradient
+
+    return product(kernel)
+
+
 def sampled_matmul(x, kernel, rate, seed):
     """Multiply each example with a kernel that has a mask of its own: y_b = x_b (W * mask_b).
 
@@ -50,6 +75,12 @@ def sampled_matmul(x, kernel, rate, seed):
         return _chunked_matmul(x, kernel, rate, next_seed(seed, per_replica=True))
     mask = draw_mask((ops.shape(x)[0], *kernel.shape), rate, seed, per_replica=True)
     return ops.matmul(x, ops.cast(mask, kernel.dtype) * kernel)
+
+
+@cluster
+def _masked(x, levels, keep):
+    scale = ops.cast(LEVELS / ops.cast(keep, "float32"), x.dtype)
+    return ops.where(levels < keep, x * scale, ops.zeros((), x.dtype))
 
 
 @cluster

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_rate, expect_seed
-from keras_kicks.ops.dropconnect import LEVELS, draw_mask, keep_levels, sampled_matmul
+from keras_kicks.ops.dropconnect import LEVELS, keep_levels, masked_kernel, sampled_matmul
 from keras_kicks.ops.random import draw_normal
 from keras_kicks.ops.substitution import substituted
 
@@ -133,8 +133,7 @@ class DropConnect(keras.layers.Wrapper):
         rule = 'a kernel that is a variable for mask="batch"'
         expect(variables, type(self).__name__, rule, "Do not enable LoRA.", layer=kind)
         replacements = [
-            (kernel, kernel.value * ops.cast(draw_mask(kernel.shape, self.rate, self.seed_generator), kernel.dtype))
-            for kernel in self._kernels()
+            (kernel, masked_kernel(kernel.value, self.rate, self.seed_generator)) for kernel in self._kernels()
         ]
         with substituted(self.layer, replacements, self.add_loss):
             return self.layer(inputs, training=training, **kwargs)
