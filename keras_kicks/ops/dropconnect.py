@@ -44,6 +44,9 @@ def masked_kernel(kernel, rate, seed):
     Returns:
         The shape and dtype of `kernel`.
     """
+    if keras.backend.backend() == "torch":
+        # Keras calls custom gradients otherwise there, and nothing is compiled by itself.
+        return kernel * ops.cast(draw_mask(kernel.shape, rate, seed), kernel.dtype)
     levels, keep = draw_levels(kernel.shape, seed), ops.convert_to_tensor(keep_levels(rate))
 
     @ops.custom_gradient
