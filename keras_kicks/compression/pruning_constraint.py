@@ -9,7 +9,7 @@ from keras_kicks.ops.cluster import cluster
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
-class PruningConstraint(keras.layers.Layer):
+class PruningConstraint(keras.layers.Layer, keras.constraints.Constraint):
     """Sets the smallest weights of one or more kernels to zero after each training step.
 
     Optimizers apply the constraint of a variable after its update. So this needs no wrapper and no callback, works
