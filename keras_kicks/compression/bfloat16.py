@@ -81,7 +81,7 @@ def upper_half(x, rounding, generator=None):
 
 def widen(upper):
     """Return the float32 numbers with this upper half and zeros below."""
-    return (upper.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(upper, np.uint32(16), dtype=np.uint32).view(np.float32)
 
 
 def save_bfloat16_weights(model, path):

@@ -35,6 +35,8 @@ def train(model):
     x, y = data()
     losses, outputs = [], []
     for start in range(0, len(x), BATCH):
+        # Some versions return the mean over all batches so far.
+        model.reset_metrics()
         losses.append(model.train_on_batch(x[start : start + BATCH], y[start : start + BATCH]))
         outputs.append(model.predict_on_batch(x[:BATCH]))
     return {"losses": np.array(losses), "outputs": np.array(outputs)}
