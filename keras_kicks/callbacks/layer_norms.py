@@ -65,9 +65,9 @@ def weights_by_layer(model):
                 owners[id(variable)] = path
     found = {}
     for variable in model.weights:
-        # Counters and quantized weights have no norm that means something.
-        if keras.backend.is_float_dtype(variable.dtype):
-            path = owners[id(variable)]
+        path = owners[id(variable)]
+        # Counters, quantized weights and what a constraint keeps have no norm that means something.
+        if keras.backend.is_float_dtype(variable.dtype) and not isinstance(parts[path], keras.constraints.Constraint):
             names = variable.path.split("/")[:-1]
             own = parts[path].name
             inner = names[len(names) - names[::-1].index(own) :] if own in names else []

@@ -88,18 +88,36 @@ def prunable_kernels(model, owner, layers=None, task="prune"):
 def _named(layers, parts, owner, task):
     """Return the layers that were asked for, each with something to prune in it."""
     roots = []
-    for item in layers if isinstance(layers, (list, tuple, set)) else [layers]:
-        known = isinstance(item, (str, keras.layers.Layer))
-        expect(known, owner, "layers, or names of layers", error=TypeError, layers=item)
-        matches = [part for part in parts if part is item or part.name == item]
-        shown = item if isinstance(item, str) else item.name
-        names = ", ".join(part.name for part in parts[1:])
-        expect(bool(matches), owner, "layers of the model", f"It has: {names}.", layers=shown)
+    # The first part is the model itself.
+    for shown, matches in named_parts(owner, parts, layers, parts[1:]):
         weights = [w for match in matches for part in all_layers(match) for w in _weights(part, owner, task)]
         remedy = f"Leave the layer out, or give it a method {_METHODS[task][0]}."
         expect(bool(weights), owner, f"layers with weights to {task}", remedy, layers=shown)
         roots += matches
     return roots
+
+
+def named_parts(owner, parts, layers, listed=None):
+    """Yield, for each layer or name of one that a user gave, its name and the parts of a model that it stands for.
+
+    Args:
+        owner: Name for the error messages.
+        parts: The layers of the model.
+        layers: What was given: one of them, or several.
+        listed: Those to name in an error message; None for all.
+
+    Raises:
+        TypeError: `layers` holds neither layers nor names.
+        ValueError: expected layers of the model.
+    """
+    for item in layers if isinstance(layers, (list, tuple, set)) else [layers]:
+        known = isinstance(item, (str, keras.layers.Layer))
+        expect(known, owner, "layers, or names of layers", error=TypeError, layers=item)
+        matches = [part for part in parts if part is item or part.name == item]
+        shown = item if isinstance(item, str) else item.name
+        names = ", ".join(part.name for part in (parts if listed is None else listed))
+        expect(bool(matches), owner, "layers of the model", f"It has: {names}.", layers=shown)
+        yield shown, matches
 
 
 def _weights(layer, owner, task):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_kicks._errors import expect
+from keras_kicks._errors import expect, expect_choice
 from keras_kicks.compression.calibrate import calibrate
 from keras_kicks.compression.clustered_kernel import distinct_values
 from keras_kicks.compression.layer_graph import layer_graph
@@ -10,7 +10,6 @@ from keras_kicks.compression.prune import expect_model
 from keras_kicks.compression.quantize_annotate import AnnotatedLayer, expect_weights
 from keras_kicks.compression.quantize_choice import (
     expect_floats,
-    is_graph,
     normalized_layers,
     parts_of,
     unmarked,
@@ -18,7 +17,7 @@ from keras_kicks.compression.quantize_choice import (
 )
 from keras_kicks.compression.quantize_layout import placements
 from keras_kicks.compression.quantized_layer import QuantizedInput, QuantizedLayer
-from keras_kicks.compression.rebuild import copied, expect_graph, input_names, rebuilt
+from keras_kicks.compression.rebuild import copied, expect_graph, input_names, is_graph, rebuilt
 from keras_kicks.compression.simple_layers import simplified
 
 # As many as 8 bits can tell apart.
@@ -62,7 +61,8 @@ def quantize_model(model, calibration_data=None, layers=None, preserve_sparsity=
         ImportError: TFMOT is not installed.
         TypeError: `model` is no model of Keras 3, or calls what is no layer, as in `x + y`.
         ValueError: expected a built Sequential or functional model with layers, of float weights that are not quantized
-            or being pruned; layers that can be quantized; activations that can; layers of the model.
+            or being pruned; layers that can be quantized; activations that can; layers of the model; preserve_clusters
+            False, True or "per_channel", and for the last two a clustered kernel.
 
     Source:
         Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
@@ -86,6 +86,7 @@ def quantize_model(model, calibration_data=None, layers=None, preserve_sparsity=
     owner = "quantize_model"
     expect_model(owner, model)
     expect_graph(owner, model)
+    expect_choice(owner, (False, True, "per_channel"), preserve_clusters=preserve_clusters)
     expect_floats(owner, model)
     wanted = wanted_layers(owner, model, layers)
     expect(bool(wanted), owner, "a model with layers", model=model.name)

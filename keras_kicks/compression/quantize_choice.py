@@ -5,9 +5,11 @@ import keras
 from keras_kicks._errors import expect
 from keras_kicks.compression.keras_layers import all_layers
 from keras_kicks.compression.layer_graph import layer_graph
+from keras_kicks.compression.prunable import named_parts
 from keras_kicks.compression.pruning_constraint import PruningConstraint
 from keras_kicks.compression.quantize_annotate import AnnotatedLayer
 from keras_kicks.compression.quantized_layer import QuantizedInput, QuantizedLayer
+from keras_kicks.compression.rebuild import is_graph
 
 
 def expect_floats(owner, model):
@@ -32,13 +34,7 @@ def wanted_layers(owner, model, layers):
     if layers is None:
         return annotated or {id(part): None for part in parts}
     wanted = {}
-    for item in layers if isinstance(layers, (list, tuple, set)) else [layers]:
-        known = isinstance(item, (str, keras.layers.Layer))
-        expect(known, owner, "layers, or names of layers", error=TypeError, layers=item)
-        matches = [part for part in parts if part is item or part.name == item]
-        names = ", ".join(part.name for part in parts)
-        shown = item if isinstance(item, str) else item.name
-        expect(bool(matches), owner, "layers of the model", f"It has: {names}.", layers=shown)
+    for _, matches in named_parts(owner, parts, layers):
         for match in matches:
             for part in parts_of(match) if is_graph(match) else [match]:
                 wanted[id(part)] = annotated.get(id(part))
@@ -62,11 +58,6 @@ def normalized_layers(model, wanted):
 def unmarked(layer):
     """Return the layer in one that is marked, or the layer."""
     return layer.layer if isinstance(layer, AnnotatedLayer) else layer
-
-
-def is_graph(part):
-    """Return whether a layer is a model made of layers that are known."""
-    return isinstance(part, (keras.Sequential, keras.Function))
 
 
 def parts_of(model):

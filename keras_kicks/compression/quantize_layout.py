@@ -124,9 +124,9 @@ def _with_activation(owner, layer, weights):
     rule = f"activations among {', '.join(sorted(_AFTER | _BEFORE))}"
     remedy = "Name the `layers` to quantize."
     expect(name in _AFTER | _BEFORE, owner, rule, remedy, layer=layer.name, activation=name)
-    # What an activation of its own gets was rounded by the layer before.
     # What a transposed convolution computes is an integer before any activation.
     alone = type(layer) is L.Conv2DTranspose and name != "linear"
+    # What an activation of its own gets was rounded by the layer before.
     before = (name in _BEFORE or alone) and bool(weights)
     after = name in _AFTER and (bool(weights) or name != "linear")
     return Placement(dict(weights), True, before, after) if weights or before or after else None

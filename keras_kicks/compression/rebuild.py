@@ -33,7 +33,7 @@ def rebuilt(owner, model, replace, on_input=None):
             # An operation, as the addition of `x + y`, has no state.
             return part
         if id(part) not in made:
-            if isinstance(part, (keras.Sequential, keras.Function)):
+            if is_graph(part):
                 made[id(part)] = copy(part)
             else:
                 made[id(part)] = replace(part) or copied(part)
@@ -56,11 +56,15 @@ def rebuilt(owner, model, replace, on_input=None):
     return copied_model
 
 
+def is_graph(part):
+    """Return whether a layer is a model made of layers that are known."""
+    return isinstance(part, (keras.Sequential, keras.Function))
+
+
 def expect_graph(owner, model):
     """Raise unless a model is Sequential or functional, and built."""
-    graph = isinstance(model, (keras.Sequential, keras.Function))
     remedy = "Rewrite a subclassed model with the functional API."
-    expect(graph, owner, "a Sequential or functional model", remedy, model=type(model).__name__)
+    expect(is_graph(model), owner, "a Sequential or functional model", remedy, model=type(model).__name__)
     expect(model.built, owner, "a built model", "Call it on a batch first.", model=model.name)
 
 

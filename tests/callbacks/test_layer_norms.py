@@ -156,3 +156,12 @@ def test_norms_are_those_of_numpy():
 
 def test_a_model_without_weights_has_no_norms():
     assert LayerNorms(keras.Sequential([keras.Input((4,)), layers.ReLU()])).read() == {}
+
+
+@pytest.mark.tensorflow
+def test_thresholds_of_a_model_that_is_pruned_are_no_weights():
+    from keras_kicks.compression import ConstantSparsity, prune_low_magnitude
+
+    model = tower("pruned")
+    before = shapes(model)
+    assert shapes(prune_low_magnitude(model, ConstantSparsity(0.5, 0))) == before

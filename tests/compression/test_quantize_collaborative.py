@@ -163,6 +163,12 @@ def test_stripped_it_rounds_the_same_weights():
     assert len(stripped.trainable_weights) == len(quantized.trainable_weights) - 3
 
 
+def test_another_way_to_preserve_clusters_is_refused():
+    message = r"quantize_model: expected preserve_clusters to be one of False, True, 'per_channel'; got"
+    with pytest.raises(ValueError, match=message):
+        quantize_model(small(), preserve_clusters="channel")
+
+
 def test_clusters_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"quantize_model: expected clustered kernels to preserve; got model="):
         quantize_model(small(), preserve_clusters=True)
