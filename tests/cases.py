@@ -17,7 +17,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "loss", "function", "model", "callback", "tool" (of models and files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "function", "model", "callback", "tool" (of models and
+            files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -51,6 +52,7 @@ NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other p
 MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
 CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
+CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
 L, S = kk.layers, kk.losses
@@ -68,6 +70,14 @@ def _drop(make, *shape, **declared):
 
     arguments = declared.pop("arguments", {})
     return _layer(lambda dtype: wrapped(dtype, **arguments), *shape, public=L.DropConnect, **declared)
+
+
+def _cell(make, public, **declared):
+    return Case(make, lambda: (normal(4, 5, 6),), "cell", public, free=(1,), **declared)
+
+
+def _recurrent(make, public, **declared):
+    return _layer(make, 4, 5, 6, public=public, free=(1,), **declared)
 
 
 def _smoothing(classes=5, one_hot=False, double=True, skips=None, **arguments):
@@ -208,6 +218,84 @@ CASES = {
         arguments={"inference": "gaussian", "samples": 4},
         free=(1,),
     ),
+    "LSTM": _recurrent(lambda dtype: L.LSTM(4, return_sequences=True, dtype=dtype), L.LSTM),
+    "LSTM-coupled": _recurrent(
+        lambda dtype: L.LSTM(
+            4,
+            coupled_gates=True,
+            peephole="diagonal",
+            peephole_initializer="normal",
+            chrono=10,
+            recurrent_dropconnect=0.3,
+            recurrent_regularizer="l2",
+            return_sequences=True,
+            seed=2,
+            dtype=dtype,
+        ),
+        L.LSTM,
+    ),
+    "LSTM-all": _recurrent(
+        lambda dtype: L.LSTM(
+            4,
+            peephole="full",
+            peephole_initializer="normal",
+            layer_norm=True,
+            proj_units=3,
+            zoneout=[0.1, 0.2],
+            dropout=0.2,
+            recurrent_dropout=0.2,
+            return_sequences=True,
+            seed=2,
+            dtype=dtype,
+        ),
+        L.LSTM,
+        skips={"replicas": OWN_DRAWS},
+    ),
+    "GRU": _recurrent(lambda dtype: L.GRU(4, return_sequences=True, dtype=dtype), L.GRU),
+    "GRU-before": _recurrent(
+        lambda dtype: L.GRU(
+            4, reset_after=False, layer_norm=True, zoneout=0.2, dropout=0.2, return_sequences=True, seed=2, dtype=dtype
+        ),
+        L.GRU,
+        skips={"replicas": OWN_DRAWS},
+    ),
+    "RNN": _recurrent(
+        lambda dtype: L.RNN(
+            keras.layers.StackedRNNCells(
+                [L.LeakyCell(keras.layers.SimpleRNNCell(3, dtype=dtype), seed=4), L.GRUCell(4, dtype=dtype)],
+                dtype=dtype,
+            ),
+            return_sequences=True,
+            dtype=dtype,
+        ),
+        L.RNN,
+    ),
+    "LSTMCell": _cell(lambda dtype: L.LSTMCell(4, peephole="diagonal", dtype=dtype), L.LSTMCell),
+    "GRUCell": _cell(lambda dtype: L.GRUCell(4, reset_after=False, dtype=dtype), L.GRUCell),
+    "LeakyCell": _cell(lambda dtype: L.LeakyCell(L.LSTMCell(4, dtype=dtype), seed=4), L.LeakyCell),
+    "LeakyCell-sampled": _cell(
+        lambda dtype: L.LeakyCell(keras.layers.GRUCell(4, dtype=dtype), "sampled", seed=4), L.LeakyCell
+    ),
+    "SkipCell": _cell(lambda dtype: L.SkipCell(L.LSTMCell(4, dtype=dtype), 2), L.SkipCell),
+    "SkipCell-dilated": _cell(
+        lambda dtype: L.SkipCell(keras.layers.SimpleRNNCell(4, dtype=dtype), 2, last=False), L.SkipCell
+    ),
+    "DeepTransitionCell": _cell(
+        lambda dtype: L.DeepTransitionCell(
+            keras.layers.Dense(3, dtype=dtype),
+            [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(4, "tanh", dtype=dtype)],
+            [keras.layers.Dense(5, "relu", dtype=dtype), keras.layers.Dense(2, dtype=dtype)],
+            dtype=dtype,
+        ),
+        L.DeepTransitionCell,
+    ),
+    "DeepTransitionCell-LSTM": _cell(
+        lambda dtype: L.DeepTransitionCell(
+            None, [L.LSTMCell(4, dtype=dtype), keras.layers.Dense(4, "tanh", dtype=dtype)], None, dtype=dtype
+        ),
+        L.DeepTransitionCell,
+    ),
+    "dilated_cells": Case(lambda dtype: None, lambda: (), "tool", L.dilated_cells, skips={"every": CELLS}),
     "LabelSmoothingCrossentropy": _smoothing(alpha=0.2),
     "LabelSmoothingCrossentropy-one-hot": _smoothing(alpha=0.2, one_hot=True),
     "LabelSmoothingCrossentropy-prior": _smoothing(noise="prior", class_prior=[0.5, 0.2, 0.1, 0.1, 0.1]),

@@ -38,7 +38,7 @@ def config(case):
     """The config is JSON, holds every argument of `__init__`, and rebuilds the component, also a mixed one."""
     for policy in ("float32", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
-        component = subjects.make(case)
+        component = subjects.make_alone(case)
         first = component.get_config()
         text = json.dumps(first)
         again = type(component).from_config(json.loads(text))

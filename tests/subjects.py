@@ -10,6 +10,15 @@ BACKEND = keras.backend.backend()
 
 
 def make(case, dtype=None):
+    """Return a new component, the same in every call; a cell in the layer that runs it."""
+    component = make_alone(case, dtype)
+    if case.kind == "cell":
+        # Not ours, which would not call the cell.
+        return keras.layers.RNN(component, return_sequences=True, dtype=dtype)
+    return component
+
+
+def make_alone(case, dtype=None):
     """Return a new component, the same in every call."""
     keras.utils.set_random_seed(5)
     return case.make(dtype)
@@ -37,7 +46,7 @@ def trainable(component):
 def built(case, dtype=None):
     """Return a new component whose variables exist and have their first values."""
     component = make(case, dtype)
-    if case.kind in ("layer", "model"):
+    if case.kind in ("layer", "cell", "model"):
         call(case, component, symbols(case.inputs()))
     return component
 

@@ -158,9 +158,9 @@ def test_docstring_has_its_sections(name):
         sections -= {"Source", "Example"} | ({"Returns", "Raises"} if inspect.isclass(value) else set())
     if kinds == {"base"}:
         sections -= {"Raises", "Source", "Example"}
-    if kinds & {"layer", "loss", "model"}:
+    if kinds & {"layer", "cell", "loss", "model"}:
         sections |= {"Call arguments"}
-    if kinds == {"layer"} and keras_kicks.layers.__name__ in name:
+    if kinds <= {"layer", "cell"} and keras_kicks.layers.__name__ in name:
         sections |= {"Masking"}
     found = set(re.findall(r"^([A-Z][a-z]+(?: [a-z]+)?):", text, flags=re.MULTILINE))
     assert sections <= found

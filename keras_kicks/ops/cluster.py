@@ -5,7 +5,7 @@ import functools
 import keras
 
 
-def cluster(fn, plain=None):
+def cluster(fn, plain=None, key=None):
     """Run `fn` as one XLA kernel inside a TensorFlow graph, and as it is everywhere else.
 
     On a machine without an accelerator Keras never compiles the training step, so that every elementwise operation
@@ -18,11 +18,13 @@ def cluster(fn, plain=None):
         fn: A pure function of tensors that returns a tensor or a tuple of tensors. It may be called with None for an
             argument. It must not read or write variables.
         plain: What runs where `fn` is not compiled, if that should be another form of it.
+        key: Function of the tensors that returns what tells one compiled form from another, or None if they are not
+            to be compiled. By default the lengths of all dimensions besides the first, if they are known.
 
     Returns:
         A function with the same arguments and the same values.
     """
-    plain = plain or fn
+    plain, key = plain or fn, key or _lengths
     if keras.backend.backend() != "tensorflow":
         return plain
     compiled = {}
@@ -31,16 +33,20 @@ def cluster(fn, plain=None):
     def call(*tensors):
         import tensorflow as tf
 
-        lengths = tuple(None if t is None else tuple(t.shape)[1:] for t in tensors)
-        static = all(shape is None or None not in shape for shape in lengths)
-        if not (static and tf.inside_function() and xla_on_cpu()):
+        form = key(*tensors)
+        if form is None or not (tf.inside_function() and xla_on_cpu()):
             return plain(*tensors)
         # One function for all batch sizes, but not for all shapes: `fn` is to see every other length.
-        if lengths not in compiled:
-            compiled[lengths] = tf.function(fn, jit_compile=True, autograph=False, reduce_retracing=True)
-        return compiled[lengths](*tensors)
+        if form not in compiled:
+            compiled[form] = tf.function(fn, jit_compile=True, autograph=False, reduce_retracing=True)
+        return compiled[form](*tensors)
 
     return call
+
+
+def _lengths(*tensors):
+    lengths = tuple(None if t is None else tuple(t.shape)[1:] for t in tensors)
+    return lengths if all(shape is None or None not in shape for shape in lengths) else None
 
 
 @functools.cache

@@ -34,6 +34,26 @@ def sum_positions(term, *tensors, axis):
     return ops.sum(total, axis=axis, keepdims=True)
 
 
+def sum_steps(term, *tensors):
+    """Sum `term(*tensors)` over the first two axes, in the same form.
+
+    Args:
+        term: Elementwise function of as many arguments as there are tensors.
+        *tensors: Shape (steps, batch, width) for all.
+
+    Returns:
+        Shape (width,).
+    """
+    length = tensors[0].shape[0]
+    slices = _slices(length)
+    rows = None if slices == 1 else length // slices
+    total = None
+    for i in range(slices):
+        part = term(*(x if rows is None else x[i * rows : (i + 1) * rows] for x in tensors))
+        total = part if total is None else total + part
+    return ops.sum(total, axis=(0, 1))
+
+
 def _slices(length):
     """The number of slices to sum elementwise: the largest divisor up to 16, beyond which nothing was gained."""
     if not length or keras.backend.backend() != "tensorflow" or not xla_on_cpu():

@@ -1,0 +1,1 @@
+"""Recurrent and recursive networks."""
