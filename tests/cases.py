@@ -284,7 +284,7 @@ CASES = {
         lambda dtype: L.DeepTransitionCell(
             keras.layers.Dense(3, dtype=dtype),
             [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(4, "tanh", dtype=dtype)],
-            [keras.layers.Dense(5, "relu", dtype=dtype), keras.layers.Dense(2, dtype=dtype)],
+            [keras.layers.Dense(5, "relu", dtype=dtype), keras.layers.Dense(4, dtype=dtype)],
             dtype=dtype,
         ),
         L.DeepTransitionCell,

@@ -62,6 +62,7 @@ def recur(rule, inputs, kernel, weights, states, steps=(), constants=None, outpu
         kept, memory = forward(arguments, keep)
 
         def gradient(*upstream):
+            upstream = keras.tree.flatten(upstream)  # JAX passes one tuple, TensorFlow its parts.
             (inputs, *kernel), values, states = split(arguments)
             sequences, remembered = (kept, memory) if keep else forward(arguments, keep=True)
             back = _backward(rule, layout)

@@ -20,9 +20,9 @@ class DeepTransitionCell(InnerDraws, keras.layers.Layer):
     called with u and its states, and the layers after it go on from its output, whose place in the state their result
     takes. Without a cell the first layer sees u and h side by side, so that a Dense layer computes u W + h U + b.
 
-    With `skip`, the last layer of a block with two or more also sees what the block began with (x; u and h; h') beside
-    the output of the layer before it: from one state to the next there is then a way through one layer, however deep
-    the block is, and the gradient through time has to pass no more nonlinearities than in a simple network.
+    With `skip`, the last layer of a block that has `units` also sees what the block began with (x; u and h; h') beside
+    the output of the layer before it: from one state to the next there is then a way through one such layer, however
+    deep the block is, and the gradient through time has to pass no more nonlinearities than in a simple network.
 
     Args:
         input_block: A layer or a list of layers (a `keras.Sequential` counts as the list of its layers), or None.
@@ -131,8 +131,9 @@ class DeepTransitionCell(InnerDraws, keras.layers.Layer):
         return shape
 
     def _joins(self, layers, k):
-        """Whether layer k also sees what its block began with: the last one, if there is a layer before it."""
-        return self.skip and k == len(layers) - 1 and k > 0
+        """Whether layer k also sees what its block began with: the last one that mixes, if there is one before it."""
+        mixing = [i for i, layer in enumerate(layers) if hasattr(layer, "units")] or [len(layers) - 1]
+        return self.skip and k == mixing[-1] and k > 0
 
     def call(self, inputs, states, training=False):
         """Make one step."""

@@ -40,7 +40,7 @@ class GRU(CellLayer):
         dropout: Share of the inputs to drop, in [0, 1); one mask for a sequence and all gates.
         recurrent_dropout: Share of the hidden state to drop before its products, likewise.
         recurrent_dropconnect: Share of the recurrent kernel to drop, in [0, 1); one mask for a batch of sequences.
-        zoneout: Share of the state to keep, in [0, 1).
+        zoneout: Share of the state to keep, in [0, 1), resolved to 2^-15.
         seed: None or an integer.
         return_sequences: Whether to return the hidden states of all steps.
         return_state: Whether to return the last state too.

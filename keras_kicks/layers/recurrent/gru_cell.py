@@ -49,7 +49,7 @@ class GRUCell(SequenceDraws, keras.layers.GRUCell):
         dropout: Share of the inputs to drop, in [0, 1); one mask for a sequence and all gates.
         recurrent_dropout: Share of the hidden state to drop before its products, likewise.
         recurrent_dropconnect: Share of the recurrent kernel to drop, in [0, 1); one mask for a batch of sequences.
-        zoneout: Share of the state to keep, in [0, 1).
+        zoneout: Share of the state to keep, in [0, 1), resolved to 2^-15.
         seed: None or an integer.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 

@@ -42,7 +42,7 @@ class LSTM(CellLayer):
         dropout: Share of the inputs to drop, in [0, 1); one mask for a sequence and all gates.
         recurrent_dropout: Share of the hidden state to drop before its product, likewise.
         recurrent_dropconnect: Share of the recurrent kernel to drop, in [0, 1); one mask for a batch of sequences.
-        zoneout: Share of the states to keep, in [0, 1): one number, or one for h and one for c.
+        zoneout: Share of the states to keep, in [0, 1), resolved to 2^-15: one number, or one for h and one for c.
         seed: None or an integer.
         return_sequences: Whether to return the hidden states of all steps.
         return_state: Whether to return the last h and c too.

@@ -63,7 +63,7 @@ class LSTMCell(SequenceDraws, keras.layers.LSTMCell):
         dropout: Share of the inputs to drop, in [0, 1); one mask for a sequence and all gates.
         recurrent_dropout: Share of the hidden state to drop before its product, likewise.
         recurrent_dropconnect: Share of the recurrent kernel to drop, in [0, 1); one mask for a batch of sequences.
-        zoneout: Share of the states to keep, in [0, 1): one number, or one for h and one for c.
+        zoneout: Share of the states to keep, in [0, 1), resolved to 2^-15: one number, or one for h and one for c.
         output_cell_state: Whether the output is h' and c', side by side.
         seed: None or an integer.
         **kwargs: Base layer arguments, such as `name` and `dtype`.

@@ -66,8 +66,6 @@ class SequenceDraws(DropoutRNNCell):
 class InnerDraws(DropoutRNNCell):
     """Draws of a cell that has another one inside, `inner_cell`, or None: it has that one draw."""
 
-    inner_cell = None
-
     def inner_input(self, step_input):
         """Return something of the shape of what the cell inside is called with."""
         return step_input
