@@ -18,6 +18,7 @@ QUESTIONS = (
     "distiller",
     "compression",
     "compressed_size",
+    "recurrent",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

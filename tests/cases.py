@@ -23,6 +23,7 @@ class Case:
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
         free: Axes of the inputs besides the first whose length may be unknown.
+        labels: Function of the first input that returns the labels of a model; class ids of samples by default.
         double: Whether the component computes in float64 if asked to.
         skips: Reasons by the name of a check.
     """
@@ -33,6 +34,7 @@ class Case:
     public: object
     mask: str = "passed"
     free: tuple = ()
+    labels: Callable | None = None
     double: bool = True
     skips: dict = dataclasses.field(default_factory=dict)
 
@@ -124,6 +126,13 @@ def _distiller(dtype):
     distiller = kk.models.Distiller(model(8, "teacher"), model(4, "student"), losses, [1.0, 0.5])
     distiller.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return distiller
+
+
+def _truncated(dtype):
+    layers = [L.GRU(4, return_sequences=True, dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
+    model = kk.models.TruncatedBPTT(keras.Sequential([keras.Input((None, 5)), *layers]), 2, 4, updates="sequence")
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
 
 
 CASES = {
@@ -356,6 +365,14 @@ CASES = {
         "model",
         kk.models.Distiller,
         mask="dropped",
+    ),
+    "TruncatedBPTT": Case(
+        _truncated,
+        lambda: (normal(4, 7, 5),),
+        "model",
+        kk.models.TruncatedBPTT,
+        mask="dropped",
+        labels=lambda x: ids(3, *x.shape[:2]),
     ),
     "PruningCallback": Case(
         lambda dtype: None, lambda: (), "callback", kk.compression.PruningCallback, skips={"every": CALLBACK}

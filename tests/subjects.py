@@ -61,7 +61,7 @@ def model_of(case, component, free=()):
     """Return a compiled model with a component that has not been called, and its training data."""
     inputs = case.inputs()
     if case.kind == "model":
-        return component, (inputs[0], ids_like(inputs[0]))
+        return component, (inputs[0], (case.labels or ids_like)(inputs[0]))
     if case.kind == "loss":
         labels, predictions = inputs
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(predictions.shape[-1])])

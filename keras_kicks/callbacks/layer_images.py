@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
-from keras_kicks.callbacks.layer_tree import draws, parts_by_path
+from keras_kicks._layer_tree import draws, parts_by_path
 
 
 def pictures(owner, model, functions):

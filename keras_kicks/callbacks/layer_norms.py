@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kicks.callbacks.layer_tree import parts_by_path
+from keras_kicks._layer_tree import parts_by_path
 
 
 class LayerNorms:

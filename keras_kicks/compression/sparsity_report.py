@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from keras_kicks.callbacks.layer_tree import parts_by_path
+from keras_kicks._layer_tree import parts_by_path
 from keras_kicks.compression.keras_layers import all_layers
 from keras_kicks.compression.prunable import prunable_kernels
 from keras_kicks.compression.prune import expect_model

@@ -73,7 +73,15 @@ def recur(rule, inputs, kernel, weights, states, steps=(), constants=None, outpu
         return returned(kept), gradient
 
     values = run(*arguments)
-    return list(values[: len(outputs)]), list(values[len(outputs) :])
+    sequences, last = list(values[: len(outputs)]), list(values[len(outputs) :])
+    if keras.backend.backend() == "tensorflow":
+        # What was compiled by itself forgets the batch size, where it is known.
+        length, batch = inputs.shape[:2]
+        for sequence in sequences:
+            sequence.set_shape((length, batch, *sequence.shape[2:]))
+        for state in last:
+            state.set_shape((batch, *state.shape[1:]))
+    return sequences, last
 
 
 def _split(values, count):
