@@ -19,6 +19,7 @@ QUESTIONS = (
     "compression",
     "compressed_size",
     "recurrent",
+    "truncated_bptt",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

@@ -2,6 +2,8 @@
 
 from keras_kicks import callbacks as callbacks
 from keras_kicks import compression as compression
+from keras_kicks import datasets as datasets
+from keras_kicks import diagnostics as diagnostics
 from keras_kicks import layers as layers
 from keras_kicks import losses as losses
 from keras_kicks import models as models

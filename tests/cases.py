@@ -54,6 +54,8 @@ NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other p
 MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
 CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
+DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
+DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in tests/diagnostics."
 CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
@@ -397,6 +399,25 @@ CASES = {
             kk.compression.strip_pruning,
             kk.compression.to_bfloat16,
             kk.compression.to_tflite,
+        )
+    },
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DATASET})
+        for tool in (
+            kk.datasets.Characters,
+            kk.datasets.adding_problem,
+            kk.datasets.characters,
+            kk.datasets.copy_memory,
+            kk.datasets.streams,
+            kk.datasets.temporal_order,
+        )
+    },
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DIAGNOSTIC})
+        for tool in (
+            kk.diagnostics.GradientThroughTime,
+            kk.diagnostics.StateGradient,
+            kk.diagnostics.gradient_through_time,
         )
     },
 }

@@ -19,7 +19,8 @@ from keras import ops
 import keras_kicks
 
 DOCS = Path(__file__).parents[1] / "docs" / "components.md"
-AREAS = [getattr(keras_kicks, name) for name in ("callbacks", "compression", "layers", "losses", "models")]
+NAMES = ("callbacks", "compression", "datasets", "diagnostics", "layers", "losses", "models")
+AREAS = [getattr(keras_kicks, name) for name in NAMES]
 
 
 def over_cases(check):

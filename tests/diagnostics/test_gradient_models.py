@@ -21,7 +21,10 @@ def masked(layer, x, taken, head=True):
 
 
 @pytest.mark.parametrize("kind", [L.SimpleRNN, L.LSTM, L.GRU])
-@pytest.mark.parametrize("arguments", [{}, {"go_backwards": True}, {"return_sequences": True}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"go_backwards": True}, {"return_sequences": True}, {"return_sequences": True, "zero_output_for_mask": True}],
+)
 def test_a_masked_step_is_no_step(kind, arguments):
     """A sample has the norms that it has alone, without the steps that are masked, and NaN beyond."""
     x = data(3, 6)
@@ -134,17 +137,17 @@ def test_other_models_work():
         "film": keras.Input((4, 6, 6, 1), name="film"),
         "words": keras.Input((5,), dtype="int32", name="words"),
     }
-    film = L.Flatten()(L.ConvLSTM2D(2, 3, name="film")(inputs["film"]))
-    words = L.GRU(3, name="words")(L.Embedding(9, 4, mask_zero=True)(inputs["words"]))
+    film = L.Flatten()(L.ConvLSTM2D(2, 3, name="clouds")(inputs["film"]))
+    words = L.GRU(3, name="gru")(L.Embedding(9, 4, mask_zero=True)(inputs["words"]))
     model = keras.Model(inputs, {"sum": L.Dense(1)(L.Concatenate()([film, words])), "words": words})
     x = {
         "film": np.random.default_rng(0).normal(size=(2, 4, 6, 6, 1)),
         "words": np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]]),
     }
     result = gradient_through_time(model, x)
-    assert result["film"].norms.shape == (2, 4)
-    assert np.isfinite(result["film"].norms).all()
-    assert np.isfinite(result["words"].norms).sum(axis=1).tolist() == [3, 5]
+    assert result["clouds"].norms.shape == (2, 4)
+    assert np.isfinite(result["clouds"].norms).all()
+    assert np.isfinite(result["gru"].norms).sum(axis=1).tolist() == [3, 5]
 
 
 class Plain(keras.Model):
@@ -165,6 +168,39 @@ def test_subclassed_models_and_single_layers_work():
     np.testing.assert_array_equal(gradient_through_time(model.rnn, x)["rnn"].norms, norms)
 
 
+class Inference(keras.Model):
+    """A model that runs its layer without dropout, also in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = L.LSTM(3, dropout=0.5, recurrent_dropout=0.5, name="rnn")
+
+    def call(self, x, training=False):
+        return self.rnn(x, training=False)
+
+
+def test_a_cell_gets_the_training_flag_of_its_layer():
+    model, x = Inference(), data()
+    model(x)
+    results = [gradient_through_time(model, x, training=training)["rnn"].norms for training in (False, True)]
+    np.testing.assert_array_equal(*results)
+
+
+class Halving(L.Layer):
+    """h' = h / 2, whatever the input."""
+
+    state_size = 2
+
+    def call(self, inputs, states):
+        return states[0] / 2, [states[0] / 2]
+
+
+def test_a_cell_without_weights_and_inputs_has_gradients():
+    """The output is made beside the last state and not of it: dL/dh is 0 at lag 0, and then 1/2, 1/4, ..."""
+    (curve,) = gradient_through_time(sequential(L.RNN(Halving())), data(2, 5)).curves
+    np.testing.assert_allclose(curve.norms, [[0, 1 / 2, 1 / 4, 1 / 8, 1 / 16]] * 2, rtol=1e-6)
+
+
 def test_frozen_layers_have_gradients_too():
     model = randomize(sequential(L.SimpleRNN(4), L.Dense(1)))
     expected = gradient_through_time(model, data()).curves[0].norms
@@ -172,9 +208,12 @@ def test_frozen_layers_have_gradients_too():
     np.testing.assert_array_equal(gradient_through_time(model, data()).curves[0].norms, expected)
 
 
+@pytest.mark.tensorflow  # On torch, Keras's stateful layers fail in the step after one of training.
 def test_the_model_is_as_before():
     inputs = keras.Input((5, 2), batch_size=3)
-    hidden = L.LSTM(4, stateful=True, dropout=0.5, recurrent_dropout=0.5, return_sequences=True, seed=1)(inputs)
+    hidden = L.LSTM(4, name="lstm", stateful=True, dropout=0.5, recurrent_dropout=0.5, return_sequences=True, seed=1)(
+        inputs
+    )
     hidden = L.BatchNormalization()(hidden)
     model = keras.Model(inputs, {"a": L.Dense(1)(hidden[:, -1]), "b": L.GRU(2, stateful=True)(hidden)})
     model.compile("sgd", {"a": "mse", "b": "mse"}, metrics={"a": "mae"})
@@ -189,6 +228,7 @@ def test_the_model_is_as_before():
     before = state()
     assert any(np.abs(value).max() > 0 for value in before[-3:])
     results = [gradient_through_time(model, x, y, training=training) for training in (False, True, True)]
+    gradient_through_time(model, x, layers="lstm")
     for a, b in zip(state(), before, strict=True):
         np.testing.assert_array_equal(a, b)
     for layer in model.layers:

@@ -7,6 +7,7 @@ from diagnostics.recurrent_models import ReadoutCell, data, randomize, sequentia
 from keras import ops
 
 from keras_kicks.diagnostics import gradient_through_time
+from keras_kicks.layers import GRU, LSTM, RNN, LeakyCell, SkipCell
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has no gradients by inner tensors")
 
@@ -14,11 +15,11 @@ L = keras.layers
 
 
 def test_a_linear_network_multiplies_by_its_transposed_kernel_in_each_step():
-    """h_t = h_{t-1} W + x_t V and L = h_T . g: dL/dh_t = (W^T)^lag g, with row vectors."""
+    """h_t = h_{t-1} W + x_t V and L = h_T . g: dL/dh_t = W^lag g, or (W^T)^lag g where states are columns."""
     model = randomize(sequential(L.SimpleRNN(4, activation=None)))
     kernel = ops.convert_to_numpy(model.layers[0].cell.recurrent_kernel).astype("float64")
     g = np.array([1.0, -2.0, 3.0, 0.5])
-    result = gradient_through_time(model, data(steps=9), loss=lambda h: ops.sum(h * g.astype("float32")))
+    result = gradient_through_time(model, data(steps=9), loss=lambda h: ops.sum(h * ops.cast(g, "float32")))
     (curve,) = result.curves
     expected = [np.linalg.norm(np.linalg.matrix_power(kernel, lag) @ g) for lag in range(9)]
     assert curve.lags.tolist() == list(range(9))
@@ -101,6 +102,7 @@ def test_norms_are_those_of_difference_quotients_where_outputs_and_states_differ
     np.testing.assert_allclose(result.curves[0].norms, np.linalg.norm(quotients, axis=-1), rtol=1e-5)
 
 
+@pytest.mark.tensorflow  # Keras computes in float64 throughout on TensorFlow alone.
 def test_two_layers_have_the_gradient_that_later_layers_send_back():
     """By difference quotients in float64: run to step t, move the state, and run on from there."""
     keras.config.set_dtype_policy("float64")
@@ -111,9 +113,9 @@ def test_two_layers_have_the_gradient_that_later_layers_send_back():
 
     def value(t, change):
         before, h, c = whole(x[:, :t])
-        after, *_ = whole(x[:, t:], initial_state=[h + change, c])
+        after, *_ = whole(x[:, t:], initial_state=[h + ops.cast(change, h.dtype), c])
         # The output of step t is the state that was moved.
-        outputs = ops.concatenate([before[:, : t - 1], (h + change)[:, None], after], axis=1)
+        outputs = ops.concatenate([before[:, : t - 1], (h + ops.cast(change, h.dtype))[:, None], after], axis=1)
         return ops.convert_to_numpy(head(second(outputs)))[:, 0]
 
     result = gradient_through_time(model, x, loss=ops.sum)
@@ -156,6 +158,16 @@ def test_mixed_precision(policy):
     assert got.dtype == "float64"
 
 
+def test_an_overflow_is_infinite_and_explodes():
+    model = sequential(L.SimpleRNN(2, activation=None, use_bias=False))
+    model.set_weights([np.zeros((2, 2)), 1e6 * np.eye(2) + 1e5])
+    (curve,) = gradient_through_time(model, data(steps=12)).curves
+    assert np.isfinite(curve.norms[:, :6]).all()
+    assert np.isinf(curve.norms[:, -3:]).all()
+    assert curve.verdict == "exploding"
+    assert curve.rate == pytest.approx(1e6, rel=0.3)
+
+
 def with_radius(radius):
     """A tanh network whose recurrent kernel is orthogonal, times a number."""
     model = sequential(L.SimpleRNN(32))
@@ -183,3 +195,41 @@ def with_forget_bias(bias):
 def test_simple_networks_vanish_or_explode_and_a_remembering_lstm_does_not(make, verdict):
     (curve,) = gradient_through_time(make(), data(8, 100)).curves
     assert curve.verdict == verdict
+
+
+def test_a_leaky_network_in_closed_form():
+    """h' = a h + (1 - a) (x V + h W): dL/dh_t = (a + (1 - a) W)^lag g."""
+    cell = LeakyCell(L.SimpleRNNCell(4, activation=None), alpha=0.75)
+    model = randomize(sequential(RNN(cell)))
+    w = ops.convert_to_numpy(cell.cell.recurrent_kernel).astype("float64")
+    g = np.array([1.0, -2.0, 3.0, 0.5])
+    (curve,) = gradient_through_time(model, data(), loss=lambda h: ops.sum(h * ops.cast(g, "float32"))).curves
+    step = 0.75 * np.eye(4) + 0.25 * w
+    expected = [np.linalg.norm(np.linalg.matrix_power(step, lag) @ g) for lag in range(7)]
+    np.testing.assert_allclose(curve.norms, np.broadcast_to(expected, (3, 7)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_skip_connection_in_closed_form(masked):
+    """h_t = x_t V + h_{t-1} U + h_{t-3} S: the gradient is G(lag) = U G(lag - 1) + S G(lag - 3)."""
+    cell = SkipCell(L.SimpleRNNCell(4, activation=None), skip=3)
+    front = [L.Masking()] if masked else []
+    model = randomize(sequential(*front, RNN(cell)))
+    kernel, recurrent = (weight.astype("float64") for weight in cell.cell.get_weights()[:2])
+    g = np.array([1.0, -2.0, 3.0, 0.5])
+    x = np.concatenate([data(steps=9), np.zeros((3, 2, 2))], axis=1) if masked else data(steps=9)
+    (curve,) = gradient_through_time(model, x, loss=lambda h: ops.sum(h * ops.cast(g, "float32"))).curves
+    expected = [g]
+    for lag in range(1, 9):
+        expected.append(recurrent @ expected[lag - 1] + (kernel[2:] @ expected[lag - 3] if lag >= 3 else 0))
+    np.testing.assert_allclose(curve.norms, np.broadcast_to(np.linalg.norm(expected, axis=1), (3, 9)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_fast_layers_have_the_norms_of_keras(kind):
+    ours, keras_own = (
+        randomize(sequential(layers(4, name="rnn"))) for layers in ({"LSTM": LSTM, "GRU": GRU}[kind], getattr(L, kind))
+    )
+    for state in range(2 if kind == "LSTM" else 1):
+        got, expected = (gradient_through_time(model, data(), state=state)["rnn"] for model in (ours, keras_own))
+        np.testing.assert_allclose(got.norms, expected.norms, rtol=1e-5)

@@ -1,0 +1,45 @@
+"""A picture of gradients through time."""
+
+import numpy as np
+
+
+def gradient_picture(curves, size=(7.0, 4.0)):
+    """Draw the median norm of each curve over the lag, on a logarithmic scale.
+
+    Args:
+        curves: Objects with `layer`, `lags`, `median`, `quantile`, `rate` and `verdict`.
+        size: Width and height in units of 100 pixels.
+
+    Returns:
+        uint8 array of shape (height, width, 3).
+
+    Raises:
+        ImportError: there is no matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        remedy = "Install it, or write without the picture."
+        raise ImportError(f"gradient_picture: expected matplotlib; got error={error!r}. {remedy}") from error
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel="lag: steps before the last", ylabel="||dL / dh||, median of samples")
+    drawn = False
+    for curve in curves:
+        low, middle, high = (_drawable(values) for values in curve.quantile([0.1, 0.5, 0.9]))
+        label = f"{curve.layer}: {curve.verdict}, x {curve.rate:.3f} a step"
+        (line,) = axes.plot(curve.lags, middle, label=label)
+        axes.fill_between(curve.lags, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+        drawn = drawn or bool(np.isfinite(middle).any())
+    if drawn:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _drawable(values):
+    """Return what a logarithmic scale can show, and NaN for the rest."""
+    return np.where((values > 0) & np.isfinite(values), values, np.nan)
