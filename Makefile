@@ -32,10 +32,10 @@ bench: .venv/.dev  ## all benchmarks; on a machine that is doing nothing else
 test-backends: test-jax test-torch  ## the leaves on JAX and torch, without TensorFlow
 
 test-jax: .venv-jax/.ready
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest $(LEAVES)
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -n 2 $(LEAVES)
 
 test-torch: .venv-torch/.ready
-	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest $(LEAVES)
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -n 2 $(LEAVES)
 
 test-lowest: .venv-lowest/.ready  ## every test with the oldest versions that are supported
 	.venv-lowest/bin/python -m pytest $(WORKERS)

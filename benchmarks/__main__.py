@@ -56,11 +56,21 @@ def written(text):
     saved = {name: harness.load(name) for name in QUESTIONS}
     saved = {name: content for name, content in saved.items() if content is not None}
     blocks = {name: f"{sections(results)}\n\nOn {harness.described(on)}." for name, (on, results) in saved.items()}
-    blocks["summary"] = harness.summary([result for _, results in saved.values() for result in results])
+    new = harness.summary([result for _, results in saved.values() for result in results])
+    blocks["summary"] = merged(text.partition("<!-- summary -->")[2].partition("<!-- /summary -->")[0].strip(), new)
     for name, block in blocks.items():
         begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
         text = re.sub(f"{begin}.*?{end}", lambda _, b=f"{begin}\n{block}\n{end}": b, text, flags=re.DOTALL)
     return text
+
+
+def merged(old, new):
+    """Return an old table with the rows of new measurements in place of theirs, or behind."""
+
+    def rows(table):
+        return {tuple(line.split(" | ")[:2]): line for line in table.splitlines()}
+
+    return "\n".join({**rows(old), **rows(new)}.values())
 
 
 if __name__ == "__main__":
