@@ -20,6 +20,7 @@ QUESTIONS = (
     "compressed_size",
     "recurrent",
     "truncated_bptt",
+    "teacher_forcing",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

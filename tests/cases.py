@@ -23,6 +23,7 @@ class Case:
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
         free: Axes of the inputs besides the first whose length may be unknown.
+        call: Function of the component, its inputs and keywords that calls it, where the order of inputs is another.
         labels: Function of the first input that returns the labels of a model; class ids of samples by default.
         double: Whether the component computes in float64 if asked to.
         skips: Reasons by the name of a check.
@@ -34,6 +35,7 @@ class Case:
     public: object
     mask: str = "passed"
     free: tuple = ()
+    call: Callable | None = None
     labels: Callable | None = None
     double: bool = True
     skips: dict = dataclasses.field(default_factory=dict)
@@ -56,6 +58,7 @@ CALLBACK = "A callback has no values and no config: what it observes is tested i
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
 DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in tests/diagnostics."
+DECODED = "Tokens go in or come out: its file tests its shapes, masks and saving."
 CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
@@ -306,6 +309,30 @@ CASES = {
         ),
         L.DeepTransitionCell,
     ),
+    "TeacherForcingRegressor": Case(
+        lambda dtype: L.TeacherForcingRegressor(L.LSTMCell(4, dtype=dtype), 3),
+        lambda: (normal(4, 5, 6), normal(4, 5, 3)),
+        "layer",
+        L.TeacherForcingRegressor,
+        free=(1,),
+    ),
+    "TeacherForcingDecoder": Case(
+        lambda dtype: L.TeacherForcingDecoder(
+            L.GRUCell(4, dtype=dtype),
+            7,
+            embedding_dim=3,
+            scheduled_sampling="argmax",
+            teacher_forcing_ratio=0.5,
+            seed=1,
+        ),
+        lambda: (ids(7, 4, 5), normal(4, 5, 6)),
+        "layer",
+        L.TeacherForcingDecoder,
+        free=(1,),
+        call=lambda layer, labels, x, **kwargs: layer(x, labels=labels, **kwargs),
+        skips={"replicas": OWN_DRAWS, "shapes": DECODED, "mask": DECODED},
+    ),
+    "BeamSearchDecoder": Case(lambda dtype: None, lambda: (), "base", L.BeamSearchDecoder, skips={"every": DECODED}),
     "dilated_cells": Case(lambda dtype: None, lambda: (), "tool", L.dilated_cells, skips={"every": CELLS}),
     "LabelSmoothingCrossentropy": _smoothing(alpha=0.2),
     "LabelSmoothingCrossentropy-one-hot": _smoothing(alpha=0.2, one_hot=True),
@@ -375,6 +402,9 @@ CASES = {
         kk.models.TruncatedBPTT,
         mask="dropped",
         labels=lambda x: ids(3, *x.shape[:2]),
+    ),
+    "ScheduledSampling": Case(
+        lambda dtype: None, lambda: (), "callback", kk.callbacks.ScheduledSampling, skips={"every": CALLBACK}
     ),
     "PruningCallback": Case(
         lambda dtype: None, lambda: (), "callback", kk.compression.PruningCallback, skips={"every": CALLBACK}

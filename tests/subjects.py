@@ -1,5 +1,6 @@
 """How a component of each kind is called, put into a model and differentiated, on every backend."""
 
+import functools
 import inspect
 
 import keras
@@ -28,9 +29,10 @@ def call(case, component, inputs, training=False):
     """Call a component of any kind."""
     if case.kind == "loss":
         return component(*inputs)
+    run = component if case.call is None else functools.partial(case.call, component)
     if "training" in inspect.signature(getattr(component, "call", component)).parameters:
-        return component(*inputs, training=training)
-    return component(*inputs)
+        return run(*inputs, training=training)
+    return run(*inputs)
 
 
 def variables(component):

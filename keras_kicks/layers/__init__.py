@@ -4,6 +4,7 @@ from keras_kicks.layers.activation.maxout import Maxout as Maxout
 from keras_kicks.layers.activation.maxout_dense import MaxoutDense as MaxoutDense
 from keras_kicks.layers.activation.rrelu import RReLU as RReLU
 from keras_kicks.layers.normalization.group_normalization import GroupNormalization as GroupNormalization
+from keras_kicks.layers.recurrent.beam_search_decoder import BeamSearchDecoder as BeamSearchDecoder
 from keras_kicks.layers.recurrent.deep_transition_cell import DeepTransitionCell as DeepTransitionCell
 from keras_kicks.layers.recurrent.gru import GRU as GRU
 from keras_kicks.layers.recurrent.gru_cell import GRUCell as GRUCell
@@ -13,4 +14,6 @@ from keras_kicks.layers.recurrent.lstm_cell import LSTMCell as LSTMCell
 from keras_kicks.layers.recurrent.rnn import RNN as RNN
 from keras_kicks.layers.recurrent.skip_cell import SkipCell as SkipCell
 from keras_kicks.layers.recurrent.skip_cell import dilated_cells as dilated_cells
+from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingDecoder as TeacherForcingDecoder
+from keras_kicks.layers.recurrent.teacher_forcing_regressor import TeacherForcingRegressor as TeacherForcingRegressor
 from keras_kicks.layers.regularization.dropconnect import DropConnect as DropConnect
