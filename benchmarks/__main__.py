@@ -20,6 +20,7 @@ QUESTIONS = (
     "compressed_size",
     "recurrent",
     "truncated_bptt",
+    "tree_lstm",
     "teacher_forcing",
     "import_cost",
 )

@@ -140,6 +140,22 @@ def _truncated(dtype):
     return model
 
 
+def _tree(make, arity, **declared):
+    """A case for a recursive layer: four trees of seven nodes, in one of which a child is missing."""
+
+    def inputs():
+        children = np.full((4, 7, arity), -1)
+        children[0, 4:, :2] = [[0, 1], [2, 3], [4, 5]]
+        children[1, 1:, 0] = range(6)
+        children[2, 3, :3] = [0, 1, 2]
+        children[2, 6, :3] = [5, -1, 3]
+        children[2, 5, 1] = 4
+        children[3, 5:, :3] = [[0, 1, 2], [3, 4, 5]]
+        return normal(4, 7, 4), kk.datasets.tree_topology(children)
+
+    return Case(make, inputs, "layer", **declared)
+
+
 CASES = {
     "RReLU": _layer(
         lambda dtype: L.RReLU(0.1, 0.4, seed=5, dtype=dtype),
@@ -334,6 +350,53 @@ CASES = {
     ),
     "BeamSearchDecoder": Case(lambda dtype: None, lambda: (), "base", L.BeamSearchDecoder, skips={"every": DECODED}),
     "dilated_cells": Case(lambda dtype: None, lambda: (), "tool", L.dilated_cells, skips={"every": CELLS}),
+    "TreeRNN": _tree(lambda dtype: L.TreeRNN(3, 3, dtype=dtype), 3, public=L.TreeRNN, mask="dropped"),
+    "TreeRNN-nodes": _tree(
+        lambda dtype: L.TreeRNN(
+            3,
+            3,
+            kernel_regularizer="l2",
+            recurrent_constraint="max_norm",
+            use_bias=False,
+            return_sequences=True,
+            dtype=dtype,
+        ),
+        3,
+        public=L.TreeRNN,
+        free=(1,),
+    ),
+    "ChildSumTreeLSTM": _tree(
+        lambda dtype: L.ChildSumTreeLSTM(3, bias_initializer="normal", dtype=dtype),
+        3,
+        public=L.ChildSumTreeLSTM,
+        mask="dropped",
+        free=(1,),
+    ),
+    "ChildSumTreeLSTM-nodes": _tree(
+        lambda dtype: L.ChildSumTreeLSTM(3, activation="softsign", return_sequences=True, dtype=dtype),
+        3,
+        public=L.ChildSumTreeLSTM,
+    ),
+    "ChildSumTreeLSTM-dropout": _tree(
+        lambda dtype: L.ChildSumTreeLSTM(3, dropout=0.3, recurrent_dropout=0.3, seed=3, dtype=dtype),
+        3,
+        public=L.ChildSumTreeLSTM,
+        mask="dropped",
+        skips={"replicas": OWN_DRAWS},
+    ),
+    "NaryTreeLSTM": _tree(
+        lambda dtype: L.NaryTreeLSTM(3, 3, recurrent_activation="hard_sigmoid", dtype=dtype),
+        3,
+        public=L.NaryTreeLSTM,
+        mask="dropped",
+        free=(1,),
+    ),
+    "NaryTreeLSTM-nodes": _tree(
+        lambda dtype: L.NaryTreeLSTM(3, 3, bias_initializer="normal", return_sequences=True, dtype=dtype),
+        3,
+        public=L.NaryTreeLSTM,
+        free=(1,),
+    ),
     "LabelSmoothingCrossentropy": _smoothing(alpha=0.2),
     "LabelSmoothingCrossentropy-one-hot": _smoothing(alpha=0.2, one_hot=True),
     "LabelSmoothingCrossentropy-prior": _smoothing(noise="prior", class_prior=[0.5, 0.2, 0.1, 0.1, 0.1]),
@@ -435,11 +498,17 @@ CASES = {
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DATASET})
         for tool in (
             kk.datasets.Characters,
+            kk.datasets.TreeBatches,
             kk.datasets.adding_problem,
             kk.datasets.characters,
             kk.datasets.copy_memory,
+            kk.datasets.list_ops,
+            kk.datasets.list_ops_sequence,
+            kk.datasets.nested_trees,
             kk.datasets.streams,
             kk.datasets.temporal_order,
+            kk.datasets.tree_tensors,
+            kk.datasets.tree_topology,
         )
     },
     **{

@@ -71,8 +71,9 @@ def model_of(case, component, free=()):
         return model, (np.random.default_rng(1).normal(size=(len(labels), 4)).astype("float32"), labels)
     arguments = symbols(inputs, free)
     # A weight before the component, so that each trains something and passes a gradient on.
-    before = keras.layers.Dense(inputs[-1].shape[-1])(arguments[-1])
-    output = call(case, component, [*arguments[:-1], before])
+    last = max(place for place, x in enumerate(inputs) if np.issubdtype(x.dtype, np.floating))
+    before = keras.layers.Dense(inputs[last].shape[-1])(arguments[last])
+    output = call(case, component, [*arguments[:last], before, *arguments[last + 1 :]])
     if len(output.shape) == 1:
         output = keras.layers.Reshape((1,))(output)  # Keras's losses average over the last axis.
     model = keras.Model(arguments[0] if len(arguments) == 1 else arguments, output)
