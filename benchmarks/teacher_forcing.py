@@ -1,77 +1,103 @@
-"""What does a train step of a decoder cost on known labels, and what on its own predictions?"""
+"""What does a decoder save by knowing what it is fed?"""
 
 import keras
 import numpy as np
+from keras import ops
 
 from benchmarks.harness import SEED, Ratio, Result, race
 from benchmarks.steps import expect_equal, labelled, tensorflow_step
-from keras_kicks import layers
+from keras_kicks.layers import LSTMCell
+from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingDecoder
+from keras_kicks.ops.scan import scan
 
-PARALLEL, MIXED, KERAS = "labels", "labels and own predictions", "Keras's embedding, LSTM and Dense"
-OUTPUT_RECURRENT = "output-recurrent, labels"
+OURS, LOOP, KERAS = "labels", "labels, step by step", "labels, Embedding, LSTM, Dense of Keras"
+SAMPLED, FREE = "own predictions", "own predictions, step by step"
+OUTPUT, OUTPUT_LOOP = "labels, output-recurrent", "labels, output-recurrent, step by step"
 
 
 def run(smoke=False):
-    """Time a step of a decoder of one-layer LSTM or Dense cells, with a context, on labels."""
-    batch, steps, vocabulary, units, rounds = (4, 5, 7, 8, 3) if smoke else (64, 100, 64, 256, 20)
+    """Time a step on 64 sequences of 50 of 1,000 tokens, with embeddings of 128 and a cell of 256 units."""
+    batch, steps, vocabulary, width, units = (4, 5, 7, 3, 4) if smoke else (64, 50, 1000, 128, 256)
     rng = np.random.default_rng(SEED)
-    labels = rng.integers(0, vocabulary, size=(batch, steps)).astype("int32")
-    title = f"Decoder of {vocabulary} tokens, {units} units, on {labels.shape}"
+    labels = rng.integers(0, vocabulary, (batch, steps)).astype("int32")
     states = [rng.normal(size=(batch, units)).astype("float32") for _ in range(2)]
-    context = rng.normal(size=(batch, units)).astype("float32")
+    taught = decoder(LSTMCell(units), vocabulary, width)
+    sampled = decoder(LSTMCell(units), vocabulary, width, scheduled_sampling="argmax", teacher_forcing_ratio=0.0)
+    output = decoder(keras.layers.Dense(units, "tanh"), vocabulary, width)
+    plain = keras_layers(vocabulary, width, units)
+    for weights in (sampled.trainable_variables, plain[1]):
+        for weight, value in zip(weights, taught.trainable_variables, strict=True):
+            weight.assign(value)
+    results = []
     for jit in (False, True):
-        options = {"vocabulary_size": vocabulary, "embedding_dim": units}
-        taught = _built(layers.TeacherForcingDecoder(layers.LSTMCell(units), **options))
-        mixed = layers.TeacherForcingDecoder(
-            layers.LSTMCell(units), **options, scheduled_sampling="argmax", teacher_forcing_ratio=0.5, seed=SEED
-        )
-        output = _built(layers.TeacherForcingDecoder(keras.layers.Dense(units, "tanh"), **options), context.shape)
         contestants = {
-            PARALLEL: _step(taught, labels, states, jit),
-            KERAS: _keras_step(taught, labels, states, jit),
-            MIXED: _step(_built(mixed), labels, states, jit),
-            OUTPUT_RECURRENT: tensorflow_step(
-                lambda x, y, layer=output: layer(x, y, training=True),
-                output.trainable_variables,
-                [context, labels],
-                jit,
-            ),
+            OURS: tensorflow_step(whole(taught), taught.trainable_variables, [labels, *states], jit),
+            LOOP: tensorflow_step(by_steps(taught), taught.trainable_variables, [labels, *states], jit),
+            KERAS: tensorflow_step(*plain, [labels, *states], jit),
+            SAMPLED: tensorflow_step(whole(sampled), sampled.trainable_variables, [labels, *states], jit),
+            FREE: tensorflow_step(by_steps(sampled), sampled.trainable_variables, [labels, *states], jit),
+            OUTPUT: tensorflow_step(whole(output), output.trainable_variables, [labels], jit),
+            OUTPUT_LOOP: tensorflow_step(by_steps(output), output.trainable_variables, [labels], jit),
         }
-        expect_equal(contestants, PARALLEL, KERAS, gradients=False)
-        ratios = [Ratio(PARALLEL, KERAS), Ratio(MIXED, PARALLEL), Ratio(OUTPUT_RECURRENT, PARALLEL)]
-        yield Result(f"{title}, {labelled(jit)}", "ms", race(contestants, rounds), ratios)
+        comparable = {name: densely(step) for name, step in contestants.items()}
+        expect_equal(comparable, OURS, LOOP, KERAS)
+        expect_equal(comparable, SAMPLED, FREE)
+        expect_equal(comparable, OUTPUT, OUTPUT_LOOP)
+        times = race(contestants, 2 if smoke else 20, warmup=2)
+        pairs = [(OURS, LOOP), (OURS, KERAS), (SAMPLED, FREE), (SAMPLED, OURS), (OUTPUT, OUTPUT_LOOP), (OUTPUT, OURS)]
+        title = f"TeacherForcingDecoder({units} units, {vocabulary} tokens) on ({batch}, {steps}), {labelled(jit)}"
+        note = "Step by step: embedding, cell and projection in one loop over the steps, which is differentiated."
+        results.append(Result(title, "ms", times, [Ratio(*pair) for pair in pairs], [note]))
+    return results
 
 
-def _built(decoder, inputs_shape=None):
-    keras.utils.set_random_seed(SEED)
-    decoder.build(inputs_shape=inputs_shape)
-    return decoder
+def densely(step):
+    """Return a run whose gradients by embeddings are of their shape, not some of their rows."""
+
+    def run():
+        y, gradients = step()
+        return y, [ops.convert_to_numpy(gradient) for gradient in gradients]
+
+    return run
 
 
-def _step(decoder, labels, states, jit):
-    def call(labels, *states):
-        return decoder(labels=labels, initial_state=list(states), training=True)
+def decoder(cell, vocabulary, width, **options):
+    made = TeacherForcingDecoder(cell, vocabulary, width, start_token=0, **options)
+    made.build()
+    return made
 
-    return tensorflow_step(call, decoder.trainable_variables, [labels, *states], jit)
+
+def whole(decoder):
+    """Return the training pass of a decoder, as a function of labels and first states."""
+    return lambda labels, *states: decoder(labels=labels, initial_state=list(states) or None, training=True)
 
 
-def _keras_step(decoder, labels, states, jit):
-    """The same step of Keras's layers, with the same weights; labels are shifted here."""
-    units = decoder.cell.units
-    embedding = keras.layers.Embedding(decoder.symbols, units)
-    recurrent = keras.layers.LSTM(units, return_sequences=True)
-    dense = keras.layers.Dense(decoder.vocabulary_size)
-    parts = [(embedding, decoder.embedding), (recurrent, decoder.cell), (dense, decoder.projection)]
-    shapes = [(None, None), (None, None, units), (None, None, units)]
-    weights = {}
-    for (part, ours), shape in zip(parts, shapes, strict=True):
-        part.build(shape)
-        part.set_weights(ours.get_weights())
-        weights.update({id(v): w for v, w in zip(ours.trainable_variables, part.trainable_variables, strict=True)})
+def by_steps(decoder):
+    """Return the same as one writes it: a loop over steps, in which everything happens."""
 
-    def call(labels, *states):
-        first = keras.ops.full_like(labels[:, :1], decoder.vocabulary_size)
-        fed = keras.ops.concatenate([first, labels[:, :-1]], axis=1)
-        return dense(recurrent(embedding(fed), initial_state=list(states), training=True))
+    def run(labels, *states):
+        first = decoder.first_fed(ops.shape(labels)[0])
 
-    return tensorflow_step(call, [weights[id(v)] for v in decoder.trainable_variables], [labels, *states], jit)
+        def step(carry, now):
+            own, *states = carry
+            outputs, states = decoder.step(own if decoder.scheduled_sampling else now[0], tuple(states))
+            return (ops.cast(ops.argmax(outputs, axis=-1), "int32"), *states), (outputs,)
+
+        shifted = ops.concatenate([ops.expand_dims(first, 1), labels[:, :-1]], axis=1)
+        _, _, (outputs,) = scan(step, (first, *states), (ops.transpose(shifted),), keep_states=False)
+        return ops.transpose(outputs, (1, 0, 2))
+
+    return run
+
+
+def keras_layers(vocabulary, width, units):
+    """Return teacher forcing by Keras's layers, and their weights in the order of a decoder's."""
+    embedding, dense = keras.layers.Embedding(vocabulary, width), keras.layers.Dense(vocabulary)
+    lstm = keras.layers.LSTM(units, return_sequences=True)
+
+    def run(labels, *states):
+        shifted = ops.concatenate([ops.zeros_like(labels[:, :1]), labels[:, :-1]], axis=1)
+        return dense(lstm(embedding(shifted), initial_state=list(states)))
+
+    run(ops.zeros((1, 1), dtype="int32"), *[ops.zeros((1, units))] * 2)
+    return run, [*lstm.trainable_variables, *dense.trainable_variables, *embedding.trainable_variables]

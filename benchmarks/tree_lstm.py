@@ -7,23 +7,30 @@ import numpy as np
 from benchmarks.harness import SEED, Ratio, Result, race
 from benchmarks.steps import expect_equal, labelled, tensorflow_step, torch_step
 from keras_kicks.datasets import list_ops, tree_tensors
+from keras_kicks.datasets.list_ops import list_ops_tree
 from keras_kicks.layers import ChildSumTreeLSTM, NaryTreeLSTM
 
 OURS, RECURSIVE, TORCH = "keras_kicks", "node by node, TensorFlow", "node by node, torch"
 
 
 def run(smoke=False):
-    """Time a step on 64 trees of ListOps as they are drawn, 128 features and 128 units."""
+    """Time a step on 64 trees of ListOps as they are drawn, 128 features and units."""
     trees, width = (4, 8) if smoke else (64, 128)
-    _, topology = tree_tensors(list_ops(trees, seed=SEED)[0], inner_labels=True, arity=5)
-    heights = topology[..., 0]
-    x = np.random.default_rng(SEED).normal(size=(*heights.shape, width)).astype("float32")
-    note = (
-        f"{(heights >= 0).sum()} nodes, {(heights > 0).sum()} of them with children, up to height {heights.max()}; "
-        f"padded to {heights.size}. {width} features and units. Node by node, too, all features are one product."
-    )
+    expressions, _ = list_ops(trees, seed=SEED, max_tokens=100)
     results = []
-    for layer, step in ((ChildSumTreeLSTM(width), _child_sum), (NaryTreeLSTM(width, 5), _nary)):
+    for binary, layer, step in (
+        (False, ChildSumTreeLSTM(width), _child_sum),
+        (False, NaryTreeLSTM(width, 5), _nary),
+        (True, NaryTreeLSTM(width, 2), _nary),
+    ):
+        nested = [list_ops_tree(expression, binary) for expression in expressions]
+        _, topology = tree_tensors(nested, inner_labels=not binary)
+        heights = topology[..., 0]
+        x = np.random.default_rng(SEED).normal(size=(*heights.shape, width)).astype("float32")
+        note = (
+            f"{(heights >= 0).sum()} nodes, {(heights > 0).sum()} of them with children, up to height {heights.max()}; "
+            f"padded to {heights.size}. Node by node, too, all features are one product."
+        )
         layer.build(x.shape, topology.shape)
         by_node = {
             RECURSIVE: _tensorflow(step, layer.trainable_variables, x, topology),
@@ -33,9 +40,10 @@ def run(smoke=False):
             ours = tensorflow_step(layer, layer.trainable_variables, [x, topology], jit)
             contestants = {OURS: ours, **by_node}
             expect_equal(contestants, *contestants)
-            times = race(contestants, 2 if smoke else 10, warmup=1)
+            times = race(contestants, 2 if smoke else 8, warmup=1)
             ratios = [Ratio(OURS, RECURSIVE, 0.02), Ratio(OURS, TORCH)]
-            title = f"{type(layer).__name__}({width}) on {trees} trees of ListOps, {labelled(jit)}"
+            arity = topology.shape[-1] - 1
+            title = f"{type(layer).__name__}({width}) on {trees} trees with up to {arity} children, {labelled(jit)}"
             results.append(Result(title, "ms", times, ratios, [note]))
     return results
 
@@ -109,11 +117,12 @@ def _child_sum(xp, matrices, z=None, children=()):
 def _nary(xp, matrices, z=None, children=()):
     """The same for a node with places for its children."""
     if z is None:
-        return xp.split(matrices, 5, 0)
+        rows, columns = matrices.shape  # N u and (3 + N) u.
+        return xp.split(matrices, 3 * rows // (columns - rows), 0)
     i, f, g, o = xp.split(z, 4)
     kept = 0
     if children:
-        ri, *rf, rg, ro = xp.split(sum(h @ matrices[place] for place, (h, _) in children), 8)
+        ri, *rf, rg, ro = xp.split(sum(h @ matrices[place] for place, (h, _) in children), 3 + len(matrices))
         i, g, o = i + ri, g + rg, o + ro
         kept = sum(xp.sigmoid(f + rf[place]) * c for place, (_, c) in children)
     c = xp.sigmoid(i) * xp.tanh(g) + kept

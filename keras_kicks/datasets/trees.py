@@ -134,17 +134,16 @@ def flat_trees(owner, trees, inner_labels):
 
 def padded(owner, labels, nodes):
     """Return the labels of trees as one array, with zeros, or "", where there is none."""
-    count = sum(len(tree) for tree in labels)
     there = [(tree, node) for tree, row in enumerate(labels) for node, label in enumerate(row) if label is not None]
+    given = [labels[tree][node] for tree, node in there] or [0.0]
     try:
-        values = np.array([labels[tree][node] for tree, node in there] or [0.0])
+        values = np.array(given)
     except ValueError:
         values = np.array([None])
-    rule, remedy = (
-        "labels of one kind and shape",
-        "A list is a node with children: pass a label as a number or an array.",
-    )
-    expect(values.dtype != object, owner, rule, remedy, trees=len(labels), nodes=count)
+    # NumPy would make strings of the numbers among strings.
+    alike = values.dtype != object and len({isinstance(label, str) for label in given}) == 1
+    remedy = "A list is a node with children: pass a label as a number, a string or an array."
+    expect(alike, owner, "labels of one kind and shape", remedy, trees=len(labels))
     array = np.zeros((len(labels), nodes, *values.shape[1:]), values.dtype)
     if there:
         array[tuple(np.transpose(there))] = values

@@ -26,10 +26,13 @@ _MIXING = (
     keras.layers.GroupQueryAttention,
     keras.layers.Flatten,
 )
+_CONVOLUTIONAL = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
 
 
 class RecurrentStates:
     """Runs a model on a part of a sequence, from given states of its recurrent layers to the next ones.
+
+    The last output of a layer is a state too: masked steps show it.
 
     Args:
         owner: Name of who asks, for errors.
@@ -54,20 +57,23 @@ class RecurrentStates:
             good = options == {"return_sequences": True, "go_backwards": False, "stateful": False}
             rule = "recurrent layers with return_sequences=True, go_backwards=False and stateful=False"
             expect(good, owner, rule, layer=layer.name, **options)
+            plain = not isinstance(layer, _CONVOLUTIONAL)
+            expect(plain, owner, "recurrent layers without convolutions", layer=layer.name)
+        run = {id(part) for layer in self.layers for part in parts_by_path(layer).values()}
+        stray = [part.name for part in parts if hasattr(part, "state_size") and id(part) not in run]
+        rule, remedy = "recurrent cells that a keras.layers.RNN runs", "Others would begin anew with each chunk."
+        expect(not stray, owner, rule, remedy, cells=stray)
 
     def specs(self):
         """Return the width and the dtype of each state."""
-        return [
-            (width, layer.cell.compute_dtype)
-            for layer in self.layers
-            for width in keras.tree.flatten(layer.cell.state_size)
-        ]
+        return [(width, layer.cell.compute_dtype) for layer in self.layers for width in _widths(layer)]
 
     def initial(self, batch_size):
         """Return the first states of all layers, as a flat list."""
         states = []
         for layer in self.layers:
             first = keras.tree.flatten(layer.get_initial_state(batch_size))
+            first.append(ops.zeros((batch_size, _widths(layer)[-1])))
             states += [ops.cast(state, layer.cell.compute_dtype) for state in first]
         return states
 
@@ -76,7 +82,7 @@ class RecurrentStates:
         after = {}
         with contextlib.ExitStack() as stack:
             for layer in self.layers:
-                count = len(keras.tree.flatten(layer.cell.state_size))
+                count = len(_widths(layer))
                 before, states = states[:count], states[count:]
                 stack.enter_context(self._flowing(layer, before, after, resets))
             y = self.model(x, training=training)
@@ -86,25 +92,44 @@ class RecurrentStates:
 
     @contextlib.contextmanager
     def _flowing(self, layer, before, after, resets):
-        """Let a layer begin with given states and hand out its last ones; Keras asks `inner_loop` for both."""
-        loop = layer.inner_loop
+        """Let a layer begin with given states, which Keras asks it for, and hand out the last ones of its loop."""
+        loop, begin, asked = layer.inner_loop, layer.get_initial_state, []
+        *before, shown = before
+
+        def get_initial_state(batch_size):
+            asked.append(begin(batch_size))
+            return keras.tree.pack_sequence_as(asked[-1], before)
 
         def inner_loop(sequences, initial_state, mask, training=False):
             expect(id(layer) not in after, self.owner, "a model that calls a recurrent layer once", layer=layer.name)
-            states = keras.tree.pack_sequence_as(initial_state, before)
+            rule = "a model that does not pass initial_state to a recurrent layer"
+            expect(len(asked) == 1, self.owner, rule, layer=layer.name)
             if resets is None:
-                last, outputs, states = loop(sequences, states, mask, training=training)
+                last, outputs, states = loop(sequences, initial_state, mask, training=training)
             else:
-                first = keras.tree.flatten(initial_state)
-                last, outputs, states = _loop_with_resets(layer, sequences, states, first, mask, training, resets)
-            after[id(layer)] = keras.tree.flatten(states)
+                first = [ops.cast(state, layer.cell.compute_dtype) for state in keras.tree.flatten(asked[0])]
+                last, outputs, states = _loop_with_resets(
+                    layer, sequences, initial_state, first, mask, training, resets
+                )
+            if mask is not None and not layer.zero_output_for_mask:
+                # Before the first step that counts Keras shows zeros, in the whole sequence and in each part of it.
+                seen = ops.cumsum(ops.cast(keras.tree.flatten(mask)[0], "int32"), axis=1) > 0
+                outputs = ops.where(seen[..., None], outputs, ops.expand_dims(ops.cast(shown, outputs.dtype), 1))
+                last = outputs[:, -1]
+            after[id(layer)] = [*keras.tree.flatten(states), ops.cast(outputs[:, -1], layer.cell.compute_dtype)]
             return last, outputs, states
 
-        layer.inner_loop = inner_loop
+        layer.inner_loop, layer.get_initial_state = inner_loop, get_initial_state
         try:
             yield
         finally:
-            del layer.inner_loop
+            del layer.inner_loop, layer.get_initial_state
+
+
+def _widths(layer):
+    """Widths of the states of a layer's cell, and of its output."""
+    widths = keras.tree.flatten(layer.cell.state_size)
+    return [*widths, getattr(layer.cell, "output_size", None) or widths[0]]
 
 
 def _loop_with_resets(layer, sequences, states, first, mask, training, resets):
@@ -114,8 +139,7 @@ def _loop_with_resets(layer, sequences, states, first, mask, training, resets):
     steps.append(_by_step(resets))
     if mask is not None:
         steps.append(_by_step(keras.tree.flatten(mask)[0]))
-    width = getattr(layer.cell, "output_size", None) or keras.tree.flatten(layer.cell.state_size)[0]
-    output = ops.zeros((ops.shape(sequences)[0], width), dtype=layer.cell.compute_dtype)
+    output = ops.zeros((ops.shape(sequences)[0], _widths(layer)[-1]), dtype=layer.cell.compute_dtype)
 
     def step(carried, now):
         shown, *old = carried
@@ -124,7 +148,7 @@ def _loop_with_resets(layer, sequences, states, first, mask, training, resets):
         y, new = call_layer(layer.cell, training, x, keras.tree.pack_sequence_as(structure, old))
         new = keras.tree.flatten(new)
         if mask:
-            y = ops.where(mask[0], y, shown)
+            y = ops.where(mask[0], y, ops.zeros_like(shown) if layer.zero_output_for_mask else shown)
             new = [ops.where(mask[0], a, b) for a, b in zip(new, old, strict=True)]
         return (y, *new), (y,)
 

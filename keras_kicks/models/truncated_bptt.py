@@ -3,7 +3,7 @@
 import keras
 
 from keras_kicks._errors import expect, expect_choice, expect_integer
-from keras_kicks.models.chunks import cut, run_chunks, steps_as_samples
+from keras_kicks.models.chunks import cut, run_chunks, run_pieces, steps_as_samples
 from keras_kicks.models.recurrent_states import RecurrentStates
 from keras_kicks.ops.keras_mask import get_mask
 from keras_kicks.ops.replicas import replica_count
@@ -20,11 +20,11 @@ class TruncatedBPTT(keras.Model):
     The loss of a chunk is what `compile` says of its steps: a mean over them, as Keras takes it, whatever their
     number. With updates="chunk" the weights change after each chunk. With updates="sequence" the gradients of the
     chunks are averaged, each weighted by its steps that count (those a mask leaves), and applied once: the gradient
-    of the loss of the whole sequence, but for what is cut.
+    of the loss of the whole sequence, but for what is cut. A chunk in which no step counts changes no weight.
 
-    `evaluate` goes through the sequence in chunks too, and `predict` through the whole; both begin with states of zero,
-    and so does `fit`, unless `stateful`. The reported loss is the mean over the steps that count; in metrics chunks
-    weigh as Keras weighs batches.
+    `evaluate` and `predict` go through the sequence in chunks too, and find what the model does; both begin with states
+    of zero, and so does `fit`, unless `stateful`. The reported loss is the mean over the steps that count, and metrics
+    see each step as a sample. Sample weights have the shape (batch, steps), or (batch,) for all steps of a sequence.
 
     Args:
         model: A model of inputs (batch, steps, ...), with any number of steps, to outputs (batch, steps, ...) whose
@@ -49,8 +49,10 @@ class TruncatedBPTT(keras.Model):
     Raises:
         TypeError: `model` is no Keras model; `k1` or `k2` no integer.
         ValueError: expected k1 >= 1; k2 a multiple of k1; a model with recurrent layers that can be cut in
-            time and inputs of any number of steps; outputs, labels and inputs of the same number of steps, one or more,
-            and a known one for k2 > k1; the TensorFlow backend; updates="sequence" on several replicas.
+            time and inputs of any number of steps; outputs, labels and inputs of the same number of steps, one or more;
+            and a known one for k2 > k1 and jit_compile=True (where a second length makes TensorFlow forget the
+            first); the TensorFlow backend; updates="sequence" on several replicas; losses that are means for
+            updates="sequence"; for `stateful` the same number of sequences in each batch.
 
     Source:
         Williams and Peng 1990: BPTT(h; h') with h = k2 and h' = k1. Departure: the steps before a chunk are run
@@ -110,8 +112,8 @@ class TruncatedBPTT(keras.Model):
         self._expect_any_length()
         if self.stateful and not self.carried_states:
             batch = keras.tree.flatten(input_shape)[0]
-            rule = "a fixed batch size for stateful=True"
-            expect(isinstance(batch, int), type(self).__name__, rule, input_shape=input_shape)
+            rule, remedy = "a fixed batch size for stateful=True", "Take a batch_size that divides the samples."
+            expect(isinstance(batch, int), type(self).__name__, rule, remedy, input_shape=input_shape)
             self.carried_states = [
                 self.add_weight(
                     shape=(batch, width), initializer="zeros", trainable=False, name=f"state_{k}", dtype=dtype
@@ -150,6 +152,7 @@ class TruncatedBPTT(keras.Model):
         import tensorflow as tf
 
         self._expect_updates_possible()
+        self._expect_means()
         weights = self.trainable_weights
         whole = self.updates == "sequence"
         sums = [tf.zeros_like(w.value) for w in weights] + [tf.zeros(())] if whole else []
@@ -181,10 +184,35 @@ class TruncatedBPTT(keras.Model):
             replicas=replicas,
         )
 
+    def _expect_means(self):
+        """Refuse losses whose chunks cannot be averaged to that of the sequence."""
+        if self.updates == "sequence":
+            reductions = {getattr(loss, "reduction", "mean") for loss in keras.tree.flatten(self.loss)}
+            means = reductions <= {"mean", "sum_over_batch_size"}
+            rule, remedy = 'losses that are means for updates="sequence"', 'Take reduction="sum_over_batch_size".'
+            expect(means, type(self).__name__, rule, remedy, reductions=sorted(map(str, reductions)))
+
     def test_step(self, data):
         """Evaluate one batch of sequences, chunk by chunk."""
         self._through(data)
         return self.get_metrics_result()
+
+    def predict_step(self, data):
+        """Return the outputs for one batch of sequences, which are computed piece by piece."""
+        import tensorflow as tf
+
+        x, resets = self._split(keras.utils.unpack_x_y_sample_weight(data)[0])
+        structure = []
+
+        def piece(states, tensors):
+            y, states = self._states.run(tensors[0], list(states), False, tensors[1])
+            self._expect_steps(y, self.k1)
+            structure.append(y)
+            return states, keras.tree.flatten(y)
+
+        first = tuple(self._states.initial(tf.shape(keras.tree.flatten(x)[0])[0]))
+        outputs = run_pieces(piece, first, (x, resets), self._length(x, None), self.k1)
+        return keras.tree.pack_sequence_as(structure[0], outputs)
 
     def _through(self, data, learn=None, sums=()):
         """Go through a batch of sequences and learn from each chunk; return the last states and the sums."""
@@ -195,10 +223,17 @@ class TruncatedBPTT(keras.Model):
         if not self.built:
             self.build(keras.tree.map_structure(lambda tensor: tuple(tensor.shape), inputs))
         length = self._length(x, y)
+        sample_weight = keras.tree.map_structure(lambda weight: _for_steps(weight, length), sample_weight)
         training = learn is not None
         before = self.k2 // self.k1 - 1 if training else 0
+        possible = before == 0 or isinstance(length, int) or not self.jit_compile
+        rule = "a known number of steps for k2 > k1 and jit_compile=True"
+        expect(possible, type(self).__name__, rule, k1=self.k1, k2=self.k2)
         if training and self.carried_states:
             first = [tf.convert_to_tensor(variable.value) for variable in self.carried_states]
+            self._assert_equal(
+                "the same number of sequences in each batch", first[0].shape[0], tf.shape(keras.tree.flatten(x)[0])[0]
+            )
         else:
             first = self._states.initial(tf.shape(keras.tree.flatten(x)[0])[0])
         width, size = len(first), len(first) * (before + 1)
@@ -206,11 +241,10 @@ class TruncatedBPTT(keras.Model):
         def chunk(carried, start, steps, lead):
             """Take one chunk; the states before those that are looked at again are carried, the oldest first."""
             queue, sums = carried[:size], carried[size:]
-            begin = size - (lead // self.k1 + 1) * width
-            states = queue[begin : begin + width]
+            states = queue[:width]
             x_now, resets_now, y_now, weight_now = cut((x, resets, y, sample_weight), start, steps)
             with tf.GradientTape() as tape:
-                if lead:
+                if tf.is_tensor(lead) or lead:
                     x_before, resets_before = cut((x, resets), start - lead, lead)
                     _, states = self._states.run(x_before, states, training, resets_before)
                 y_pred, states = self._states.run(x_now, states, training, resets_now)
@@ -219,15 +253,21 @@ class TruncatedBPTT(keras.Model):
                 scaled = self.optimizer.scale_loss(loss) if training else loss
             for after, old in zip(states, first, strict=True):
                 after.set_shape(old.shape)
+            mask = get_mask(keras.tree.flatten(y_pred)[0])
             count = _counted(y_pred)
             self._report(loss, count, x_now, y_now, y_pred, weight_now)
             if training:
                 zero = tf.UnconnectedGradients.ZERO
                 sources = [w.value for w in self.trainable_weights]
-                sums = learn(tape.gradient(scaled, sources, unconnected_gradients=zero), count, sums)
+                gradients = tape.gradient(scaled, sources, unconnected_gradients=zero)
+                sums = (
+                    learn(gradients, count, sums)
+                    if mask is None
+                    else tf.cond(count > 0, lambda: learn(gradients, count, sums), lambda: sums)
+                )
             return [*queue[width:], *states, *sums]
 
-        carried = run_chunks(chunk, [*first * (before + 1), *sums], length, self.k1, before)
+        carried = run_chunks(chunk, [*first * (before + 1), *sums], length, self.k1, before, bool(self.jit_compile))
         return carried[size - width : size], carried[size:]
 
     def _report(self, loss, count, x, y, y_pred, sample_weight):
@@ -252,8 +292,16 @@ class TruncatedBPTT(keras.Model):
         expect(0 not in known, owner, "at least one step", shapes=shapes)
         if known:
             return known.pop()
-        expect(self.k1 == self.k2, owner, "a known number of steps for k2 > k1", shapes=shapes)
-        return tf.shape(tensors[0])[1]
+        lengths = [tf.shape(tensor)[1] for tensor in tensors if tensor is not None]
+        for length in lengths[1:]:
+            self._assert_equal("inputs and labels of the same number of steps", lengths[0], length)
+        return lengths[0]
+
+    def _assert_equal(self, rule, expected, got):
+        """Refuse, while it runs, numbers that are unknown before."""
+        import tensorflow as tf
+
+        tf.debugging.assert_equal(got, expected, f"{type(self).__name__}: expected {rule}.")
 
     def _expect_steps(self, y_pred, steps):
         """Refuse outputs without the steps of the inputs."""
@@ -289,3 +337,12 @@ def _counted(y_pred):
     if mask is not None:
         return tf.reduce_sum(tf.cast(mask, "float32"))
     return tf.cast(tf.reduce_prod(tf.shape(first)[:2]), "float32")
+
+
+def _for_steps(weight, length):
+    """Sample weights of each step: those of a sequence count for all of its steps."""
+    import tensorflow as tf
+
+    if weight is None or (weight.shape.rank > 1 and weight.shape[1] != 1):
+        return weight
+    return tf.repeat(tf.reshape(weight, [-1, 1]), length, axis=1)

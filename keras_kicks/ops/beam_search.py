@@ -41,9 +41,8 @@ def beam_search(step, states, first, steps, vocabulary_size, width, end=None, pa
     def repeated(x):
         return ops.repeat(x, width, axis=0)
 
-    def goes_on(t, tokens, ended, total, *_):
-        settled = ops.logical_or(ended, ops.isinf(total))
-        return ops.logical_and(t < steps, ops.logical_not(ops.all(settled)))
+    def goes_on(t, tokens, ended, *_):
+        return ops.logical_and(t < steps, ops.logical_not(ops.all(ended)))
 
     def extend(t, tokens, ended, total, length, last, *states):
         frozen = ended

@@ -1,207 +1,241 @@
-"""The schedules are those of the paper, and what the decoders see in training follows them."""
+"""ScheduledSampling: the schedules of the paper, and that decoders get them."""
 
-import itertools
 import math
+import re
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_kicks.callbacks import TensorBoard
 from keras_kicks.callbacks.scheduled_sampling import ScheduledSampling
 from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingDecoder
 from keras_kicks.layers.recurrent.teacher_forcing_regressor import TeacherForcingRegressor
 
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-LABELS = np.random.default_rng(0).integers(0, 4, size=(24, 3)).astype("int32")
-RATIO = "teacher_forcing_ratio"
+pytestmark = pytest.mark.tensorflow
+
+BATCH, STEPS, VOCABULARY = 2, 3, 5
+
+
+def make_model(scheduled_sampling="argmax", **compiled):
+    labels = keras.Input((STEPS,), dtype="int32")
+    decoder = TeacherForcingDecoder(keras.layers.Dense(4), VOCABULARY, scheduled_sampling=scheduled_sampling)
+    model = keras.Model(labels, decoder(labels=labels))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(**{"optimizer": "sgd", "loss": loss, **compiled})
+    return model, decoder
+
+
+def labels(batches):
+    return np.ones((batches * BATCH, STEPS), "int32")
+
+
+def value(decoder):
+    return float(ops.convert_to_numpy(decoder.teacher_forcing_ratio))
 
 
 class Seen(keras.callbacks.Callback):
-    """Keeps the ratio of decoders during each batch."""
+    """Keeps the probability in force during each batch."""
 
-    def __init__(self, *decoders):
+    def __init__(self, decoder):
         super().__init__()
-        self.decoders, self.values = decoders, []
+        self.decoder, self.values = decoder, []
 
-    def on_train_batch_begin(self, batch, logs=None):
-        self.values.append([float(ops.convert_to_numpy(d.teacher_forcing_ratio)) for d in self.decoders])
-
-
-def model_of(*decoders, **options):
-    """Return a compiled model whose output is the mean of what decoders make of the same labels."""
-    labels = keras.Input((None,), dtype="int32")
-    outputs = [decoder(labels=labels) for decoder in decoders]
-    model = keras.Model(labels, keras.layers.Average()(outputs) if len(outputs) > 1 else outputs[0])
-    model.compile(keras.optimizers.SGD(0.1), LOSS, **{"jit_compile": False, **options})
-    return model
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(value(self.decoder))
 
 
-def decoder(**options):
-    options = {"scheduled_sampling": "argmax", "seed": 1, **options}
-    return TeacherForcingDecoder(keras.layers.SimpleRNNCell(3), 4, **options)
+def train(model, decoder, batches, callback, **arguments):
+    """Fit; return the probabilities of the batches and the history."""
+    seen = Seen(decoder)
+    y = labels(batches)
+    history = model.fit(y, y, batch_size=BATCH, verbose=0, callbacks=[callback, seen], **arguments)
+    return seen.values, history.history
 
 
-def fit(model, *callbacks, **options):
-    options = {"batch_size": 8, "epochs": 2, "verbose": 0, "shuffle": False, **options}
-    return model.fit(LABELS, LABELS, callbacks=list(callbacks), **options)
+@pytest.mark.parametrize(
+    ("arguments", "formula"),
+    [
+        (("linear", 1.0, 0.1, 0.25), lambda i: max(0.25, 1.0 - 0.1 * i)),
+        (("linear", 0.5, 0.01), lambda i: max(0.0, 0.5 - 0.01 * i)),
+        (("exponential", 0.97), lambda i: math.exp(i * math.log(0.97))),
+        (("inverse_sigmoid", 10.0), lambda i: 10.0 / (10.0 + math.exp(i / 10.0))),
+        (("inverse_sigmoid", 1), lambda i: 1.0 / (1.0 + math.exp(i))),
+    ],
+)
+def test_schedules_are_those_of_the_paper(arguments, formula):
+    schedule = ScheduledSampling(*arguments)
+    values = [schedule.probability(i) for i in range(200)]
+    np.testing.assert_allclose(values, [formula(i) for i in range(200)], rtol=1e-12, atol=1e-300)
+    assert all(0 <= p <= 1 for p in values)
+    assert values == sorted(values, reverse=True)
 
 
-def test_probabilities_are_those_of_the_paper():
-    linear = ScheduledSampling("linear", k=0.9, c=0.01, epsilon=0.2)
-    assert [linear.probability(i) for i in (0, 10, 70, 71, 10**9)] == pytest.approx([0.9, 0.8, 0.2, 0.2, 0.2])
-    exponential = ScheduledSampling("exponential", k=0.99)
-    assert exponential.probability(0) == 1
-    for i in (1, 50, 300):
-        assert exponential.probability(i) == pytest.approx(math.exp(i * math.log(0.99)))
-    sigmoid = ScheduledSampling("inverse_sigmoid", k=20.0)
-    for i in (0, 1, 60, 200):
-        assert sigmoid.probability(i) == pytest.approx(20 / (20 + math.exp(i / 20)))
-    assert sigmoid.probability(10**9) == 0
-    # Half after k ln k steps.
-    assert sigmoid.probability(20 * math.log(20)) == pytest.approx(0.5)
+def test_an_inverse_sigmoid_does_not_overflow():
+    assert ScheduledSampling("inverse_sigmoid", 1.0).probability(10**7) == 0.0
 
 
-@pytest.mark.parametrize("kind", ["linear", "inverse_sigmoid"])
-def test_probabilities_never_rise(kind):
-    schedule = ScheduledSampling(kind, k=1.0, **({"c": 0.03} if kind == "linear" else {}))
-    values = [schedule.probability(i) for i in range(100)]
-    assert all(0 <= after <= before <= 1 for before, after in itertools.pairwise(values))
-    assert values[-1] < 1e-6
+def test_batches_count_through_all_fits():
+    """The i-th batch has the probability of i updates, in this and in the next `fit`."""
+    model, decoder = make_model()
+    callback = ScheduledSampling("exponential", 0.5)
+    values, history = train(model, decoder, 3, callback, epochs=2)
+    assert values == [0.5**i for i in range(6)]
+    assert history["teacher_forcing_ratio"] == [0.5**2, 0.5**5]
+    values, _ = train(model, decoder, 2, ScheduledSampling("exponential", 0.5))
+    assert values == [0.5**6, 0.5**7]
 
 
-def test_every_batch_has_the_probability_of_the_updates_so_far():
-    """Six updates in two epochs of three batches; a second fit goes on."""
-    first, second = decoder(), decoder(teacher_forcing_ratio=0.5)
-    model, seen = model_of(first, second), Seen(first, second)
-    schedule = ScheduledSampling("exponential", k=0.9)
-    history = fit(model, schedule, seen).history
-    np.testing.assert_allclose(seen.values, [[0.9**i] * 2 for i in range(6)], rtol=1e-6)
-    np.testing.assert_allclose(history[RATIO], [0.9**2, 0.9**5], rtol=1e-6)
-    fit(model, ScheduledSampling("exponential", k=0.9), seen, epochs=1)
-    np.testing.assert_allclose(seen.values[6:], [[0.9**i] * 2 for i in range(6, 9)], rtol=1e-6)
+def test_epochs_are_those_of_fit():
+    model, decoder = make_model()
+    callback = ScheduledSampling(lambda i: 1.0 - i / 4, update_freq="epoch")
+    values, history = train(model, decoder, 2, callback, epochs=2)
+    assert values == [1.0, 1.0, 0.75, 0.75]
+    assert history["teacher_forcing_ratio"] == [1.0, 0.75]
+    values, _ = train(model, decoder, 1, callback, initial_epoch=3, epochs=4)
+    assert values == [0.25]
 
 
-def test_training_that_is_resumed_from_a_file_goes_on(tmp_path):
-    model = model_of(decoder())
-    fit(model, ScheduledSampling("exponential", k=0.9))
+def test_several_batches_in_one_execution_have_the_probability_of_the_first():
+    model, decoder = make_model(steps_per_execution=2)
+    values, _ = train(model, decoder, 6, ScheduledSampling("exponential", 0.5))
+    assert values == [0.5**0, 0.5**2, 0.5**4]
+    assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 6
+
+
+def test_updates_are_counted_where_gradients_are_accumulated():
+    model, decoder = make_model(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), run_eagerly=True)
+    values, _ = train(model, decoder, 4, ScheduledSampling("exponential", 0.5))
+    assert values == [0.5**0, 0.5**0, 0.5**1, 0.5**1]
+
+
+def test_training_that_was_interrupted_goes_on_in_the_schedule(tmp_path):
+    """From the file of BackupAndRestore, in a new model, wherever it is among the callbacks."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    y = labels(2)
+    for first in (True, False):
+        folder = str(tmp_path / str(first))
+        model, _ = make_model()
+        callbacks = [ScheduledSampling("exponential", 0.5), keras.callbacks.BackupAndRestore(folder), Stop()]
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(y, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=callbacks)
+        model, decoder = make_model()
+        seen, backup = Seen(decoder), keras.callbacks.BackupAndRestore(folder)
+        callbacks = [ScheduledSampling("exponential", 0.5), seen]
+        callbacks = [backup, *callbacks] if first else [*callbacks, backup]
+        model.fit(y, y, batch_size=BATCH, epochs=4, verbose=0, callbacks=callbacks)
+        assert seen.values == [0.5**i for i in range(4, 8)]
+
+
+def test_a_saved_model_keeps_the_probability_and_goes_on(tmp_path):
+    model, decoder = make_model()
+    train(model, decoder, 3, ScheduledSampling("exponential", 0.5))
     model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    seen = Seen(next(layer for layer in loaded.layers if isinstance(layer, TeacherForcingDecoder)))
-    assert float(ops.convert_to_numpy(seen.decoders[0].teacher_forcing_ratio)) == pytest.approx(0.9**5)
-    fit(loaded, ScheduledSampling("exponential", k=0.9), seen, epochs=1)
-    np.testing.assert_allclose(np.ravel(seen.values), [0.9**i for i in (6, 7, 8)], rtol=1e-6)
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    decoder = model.layers[-1]
+    assert value(decoder) == 0.5**2
+    values, _ = train(model, decoder, 2, ScheduledSampling("exponential", 0.5))
+    assert values == [0.5**3, 0.5**4]
 
 
-def test_several_steps_in_one_execution_have_that_of_the_first():
-    part = decoder()
-    model, seen = model_of(part, steps_per_execution=2), Seen(part)
-    fit(model, ScheduledSampling("linear", k=1.0, c=0.1), seen, batch_size=4, epochs=1)
-    np.testing.assert_allclose(np.ravel(seen.values), [1.0, 0.8, 0.6], rtol=1e-6)
+def test_all_decoders_of_a_model_get_it():
+    """Nested ones, of both kinds; one without scheduled sampling is left alone."""
+    inner, first = make_model()
+    y = keras.Input((STEPS,), dtype="int32")
+    x = inner(y)
+    second = TeacherForcingRegressor(keras.layers.Dense(4), VOCABULARY, scheduled_sampling=True)
+    last = TeacherForcingDecoder(keras.layers.Dense(4), VOCABULARY)
+    model = keras.Model(y, last(second(x, x), y))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(labels(1), labels(1), verbose=0, callbacks=[ScheduledSampling(lambda i: 0.25)])
+    assert value(first) == value(second) == 0.25
+    assert last.teacher_forcing_ratio is None
 
 
-def test_epochs_are_counted_as_fit_numbers_them():
-    part = decoder()
-    model, seen = model_of(part), Seen(part)
-    history = fit(
-        model, ScheduledSampling("linear", k=1.0, c=0.2, update_freq="epoch"), seen, initial_epoch=1, epochs=4
-    )
-    np.testing.assert_allclose(np.ravel(seen.values), np.repeat([0.8, 0.6, 0.4], 3), rtol=1e-6)
-    np.testing.assert_allclose(history.history[RATIO], [0.8, 0.6, 0.4], rtol=1e-6)
+def test_it_is_in_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    model, _ = make_model()
+    board = TensorBoard(tmp_path, update_freq=1, norms_freq=0, write_graph=False)
+    y = labels(2)
+    model.fit(y, y, batch_size=BATCH, verbose=0, callbacks=[ScheduledSampling("exponential", 0.5), board])
+    events = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0})
+    events.Reload()
+
+    def written(tag):
+        return [float(tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
+
+    assert written("batch_teacher_forcing_ratio") == [1.0, 0.5]
+    assert written("epoch_teacher_forcing_ratio") == [0.5]
 
 
-def test_a_function_says_the_probability():
-    part = decoder()
-    model, seen = model_of(part), Seen(part)
-    fit(model, ScheduledSampling(lambda i: 1 / (1 + i)), seen, epochs=1)
-    np.testing.assert_allclose(np.ravel(seen.values), [1, 1 / 2, 1 / 3], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"a schedule with values in \[0, 1\]; got step=3, probability=1.5"):
-        fit(model, ScheduledSampling(lambda i: i / 2))
-
-
-def test_decoders_within_models_and_layers_are_found():
-    """One without scheduled sampling is left alone."""
-    inner, plain = decoder(), TeacherForcingDecoder(keras.layers.SimpleRNNCell(3), 4)
-    regressor = TeacherForcingRegressor(keras.layers.SimpleRNNCell(3), 4, scheduled_sampling=True)
-    labels = keras.Input((None,), dtype="int32")
-    nested = keras.Model(labels, inner(labels=labels), name="nested")
-    outputs = [nested(labels), plain(labels=labels)]
-    outputs.append(regressor(labels=outputs[0]))
-    model = keras.Model(labels, keras.layers.Average()(outputs))
-    model.compile("sgd", LOSS, jit_compile=False)
-    seen = Seen(inner, regressor)
-    fit(model, ScheduledSampling(lambda i: 0.25), seen, epochs=1)
-    np.testing.assert_array_equal(seen.values, np.full((3, 2), 0.25))
-    assert plain.teacher_forcing_ratio is None
-
-
-def test_a_new_probability_traces_nothing_anew(monkeypatch):
-    """Compiled, the decoder is called while it is traced and never again."""
-    if keras.backend.backend() == "torch":
-        pytest.skip("Torch traces nothing.")
-    part, calls = decoder(), []
-    model = model_of(part)
-    traced = part.call
-    monkeypatch.setattr(part, "call", lambda *args, **kwargs: calls.append(1) or traced(*args, **kwargs))
-    fit(model, ScheduledSampling("exponential", k=0.9), epochs=1)
-    before = len(calls)
-    assert before > 0
-    fit(model, ScheduledSampling("linear", k=1.0, c=0.1), epochs=3)
-    assert len(calls) == before
-
-
-def test_what_is_trained_follows_the_probability():
-    """At 1 it is teacher forcing, exactly; at 0 it is not."""
-
-    def losses(ratio):
-        keras.utils.set_random_seed(3)
-        part = decoder(scheduled_sampling=None) if ratio is None else decoder()
-        for i, weight in enumerate((model := model_of(part)).trainable_variables):
-            weight.assign(np.random.default_rng(i).normal(size=weight.shape))
-        return fit(model, *([] if ratio is None else [ScheduledSampling(lambda i: ratio)])).history["loss"]
-
-    assert losses(1.0) == losses(None)
-    assert abs(losses(0.0)[0] - losses(None)[0]) > 1e-3
-
-
-@pytest.mark.tensorflow
-def test_replicas_have_the_same_probability():
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_have_it(strategy):
     with strategy.scope():
-        part = decoder()
-        model = model_of(part)
-    fit(model, ScheduledSampling("exponential", k=0.9))
-    values = [float(v) for v in strategy.experimental_local_results(part.teacher_forcing_ratio.value)]
-    np.testing.assert_allclose(values, [0.9**5] * 2, rtol=1e-6)
+        model, decoder = make_model()
+    y = labels(2)
+    model.fit(y, y, batch_size=2 * BATCH, epochs=2, verbose=0, callbacks=[ScheduledSampling("exponential", 0.5)])
+    local = strategy.experimental_local_results(decoder.teacher_forcing_ratio.value)
+    assert [float(x) for x in local] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"schedule": "cosine", "k": 1.0}, ValueError, "schedule to be one of 'linear'"),
-        ({"schedule": "linear", "k": 1.0}, ValueError, "c and k for this schedule"),
-        ({"schedule": "linear", "k": 1.1, "c": 0.1}, ValueError, "epsilon <= k <= 1"),
-        ({"schedule": "linear", "k": 0.1, "c": 0.1, "epsilon": 0.2}, ValueError, "epsilon <= k <= 1"),
-        ({"schedule": "linear", "k": 1.0, "c": 0.0}, ValueError, "c > 0"),
-        ({"schedule": "linear", "k": 1.0, "c": 0.1, "epsilon": 1.0}, ValueError, "0 <= epsilon < 1"),
-        ({"schedule": "exponential"}, ValueError, "k for this schedule"),
-        ({"schedule": "exponential", "k": 1.0}, ValueError, "0 < k < 1; got k=1.0"),
-        ({"schedule": "exponential", "k": 0.0}, ValueError, "0 < k < 1"),
-        ({"schedule": "exponential", "k": 0.9, "c": 0.1}, ValueError, "k for this schedule"),
-        ({"schedule": "inverse_sigmoid", "k": 0.9}, ValueError, "k >= 1"),
-        ({"schedule": "inverse_sigmoid", "k": "fast"}, TypeError, "a number for k"),
-        ({"schedule": lambda i: 1.0, "k": 0.9}, ValueError, "neither k, c nor epsilon"),
-        ({"schedule": "exponential", "k": 0.9, "update_freq": "step"}, ValueError, "update_freq to be one of"),
+        (
+            {"schedule": "cosine"},
+            ValueError,
+            "expected schedule to be one of 'linear', 'exponential', 'inverse_sigmoid'; got schedule='cosine'.",
+        ),
+        ({"schedule": "linear", "k": 1.0}, ValueError, "expected c and k for this schedule; got schedule='linear'"),
+        ({"schedule": "exponential"}, ValueError, "expected k for this schedule; got schedule='exponential'."),
+        ({"schedule": "exponential", "k": 0.5, "c": 0.1}, ValueError, "expected k for this schedule; got"),
+        ({"schedule": "inverse_sigmoid", "k": 5, "epsilon": 0.1}, ValueError, "expected k for this schedule; got"),
+        ({"schedule": abs, "k": 5}, ValueError, "expected neither k, c nor epsilon for this schedule; got"),
+        ({"schedule": "linear", "k": "1", "c": 0.1}, TypeError, "expected a number for k; got k='1'."),
+        ({"schedule": "linear", "k": 1.1, "c": 0.1}, ValueError, "expected epsilon <= k <= 1; got k=1.1, epsilon=0."),
+        ({"schedule": "linear", "k": 0.5, "c": 0.1, "epsilon": 0.6}, ValueError, "expected epsilon <= k <= 1; got"),
+        ({"schedule": "linear", "k": 1, "c": 0.0}, ValueError, "expected c > 0; got c=0.0."),
+        (
+            {"schedule": "linear", "k": 1, "c": 0.1, "epsilon": 1.0},
+            ValueError,
+            "expected 0 <= epsilon < 1; got epsilon",
+        ),
+        ({"schedule": "exponential", "k": 1.0}, ValueError, "expected 0 < k < 1; got k=1.0."),
+        ({"schedule": "inverse_sigmoid", "k": 0.9}, ValueError, "expected k >= 1; got k=0.9."),
+        (
+            {"schedule": abs, "update_freq": 10},
+            ValueError,
+            "expected update_freq to be one of 'batch', 'epoch'; got update_freq=10.",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, error, message):
-    with pytest.raises(error, match=f"ScheduledSampling: expected .*{message}"):
+    with pytest.raises(error, match=re.escape(f"ScheduledSampling: {message}")):
         ScheduledSampling(**arguments)
 
 
-def test_a_model_without_scheduled_sampling_is_refused():
-    model = model_of(decoder(scheduled_sampling=None))
-    with pytest.raises(ValueError, match="a model with a decoder under scheduled sampling"):
-        fit(model, ScheduledSampling("exponential", k=0.9))
+@pytest.mark.parametrize(
+    ("schedule", "error", "message"),
+    [
+        (lambda i: 1.5 - i, ValueError, "expected a schedule with values in [0, 1]; got step=0, probability=1.5."),
+        (lambda i: None, TypeError, "expected a number for probability; got probability=None. Return one from the"),
+    ],
+)
+def test_wrong_values_of_a_function_are_refused(schedule, error, message):
+    model, decoder = make_model()
+    with pytest.raises(error, match=re.escape(f"ScheduledSampling: {message}")):
+        train(model, decoder, 1, ScheduledSampling(schedule))
+
+
+def test_a_model_without_such_a_decoder_is_refused():
+    model, decoder = make_model(scheduled_sampling=None)
+    message = "ScheduledSampling: expected a model with a decoder under scheduled sampling; got model='functional'."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(model, decoder, 1, ScheduledSampling("exponential", 0.5))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_kicks.datasets import TreeBatches, list_ops, list_ops_sequence, nested_trees, tree_tensors, tree_topology
-from keras_kicks.datasets.list_ops import LIST_OPS_TOKENS
+from keras_kicks.datasets import TreeBatches, list_ops, nested_trees, tree_tensors, tree_topology
+from keras_kicks.datasets.list_ops import list_ops_tree
 
 
 def height(tree, inner_labels):
@@ -24,8 +24,13 @@ def test_nested_lists_come_back(inner_labels):
     assert topology[..., 0].max(axis=1).tolist() == [height(tree, inner_labels) for tree in trees]
 
 
+def some_trees(count, seed):
+    """Trees of a few nodes up to hundreds, with labels from 1."""
+    return [list_ops_tree(expression, binary=False) for expression in list_ops(count, seed=seed)[0]]
+
+
 def test_children_stand_before_their_parents_and_everything_else_is_padding():
-    trees, _ = list_ops(50, seed=1)
+    trees = some_trees(50, seed=1)
     labels, topology = tree_tensors(trees, inner_labels=True)
     for values, rows in zip(labels, topology, strict=True):
         there = rows[:, 0] >= 0
@@ -61,8 +66,21 @@ def test_children_and_parents_tell_the_same():
     np.testing.assert_array_equal(tree_topology(array), tree_topology(children))
 
 
+def test_labels_may_be_strings_and_vectors():
+    labels, _ = tree_tensors([["a", "bc"], "d"])
+    assert labels.tolist() == [["a", "bc", ""], ["d", "", ""]]
+    vectors, _ = tree_tensors([[np.ones(2), np.full(2, 3.0)]])
+    assert vectors.tolist() == [[[1, 1], [3, 3], [0, 0]]]
+
+
+def test_a_list_that_is_in_two_places_is_copied():
+    pair = [1, 2]
+    labels, topology = tree_tensors([[pair, pair]])
+    assert nested_trees(labels, topology) == [[[1, 2], [1, 2]]]
+
+
 def test_batches_have_all_trees_once_and_no_more_padding_than_needed():
-    trees, values = list_ops(70, seed=2)
+    trees, values = some_trees(70, seed=2), np.arange(70)
     batches = TreeBatches(trees, values, batch_size=16, inner_labels=True, seed=0)
     seen = []
     for index in range(len(batches)):
@@ -88,6 +106,18 @@ def tuple_of(tree):
         (lambda: tree_topology([[[], [0], [0]]]), "one parent for every node"),
         (lambda: tree_topology([[[], []]]), "one root in every tree; got tree=0, roots=2. Join them under one"),
         (lambda: tree_topology([[[], [5]]]), "indices of nodes of the tree"),
+        (lambda: tree_topology([[[], [-2]]]), "indices of nodes of the tree"),
+        # A root, and a circle beside it.
+        (lambda: tree_topology([[[], [0], [3], [2]]]), "trees without cycles; got tree=0"),
+        # A node that is in no tree is padding at the end alone.
+        (lambda: tree_topology(np.array([[[-1], [-1], [1]]])), "one root in every tree; got tree=0, roots=2"),
+        (lambda: tree_topology(np.zeros((2, 3), int)), r"an array of shape \(trees, nodes, arity\)"),
+        (lambda: tree_topology(parents=[[3, -1]]), "indices of nodes of the tree"),
+        (lambda: tree_topology(parents=[[-1, -1]]), "one root in every tree"),
+        (lambda: tree_topology([[[]]], parents=[[-1]]), "either children or parents"),
+        (lambda: tree_tensors([[1, "a"]]), "labels of one kind and shape"),
+        (lambda: tree_tensors([[1, np.zeros(2)]]), "labels of one kind and shape"),
+        (lambda: nested_trees(np.zeros((1, 2)), np.zeros((1, 3, 2), int)), "labels and topology of the same trees"),
         (lambda: tree_topology([[[], [], [0, 1]]], arity=1), "no more children of a node than arity"),
         (lambda: tree_topology([[[], [], [0, 1]]], nodes=2), "no more nodes of a tree than nodes"),
         (lambda: tree_topology([[]]), "at least one node in every tree"),
@@ -105,61 +135,23 @@ def test_bad_trees_are_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tree_topology([[[], [0.0]]]), "tree_topology: expected integers for indices"),
+        (lambda: tree_topology(parents=[[1.0, -1.0]]), "tree_topology: expected integers for indices"),
+        (lambda: tree_topology({0: 1}), "tree_topology: expected a sequence for children"),
+        (lambda: tree_tensors(3), "tree_tensors: expected a sequence for trees"),
+        (lambda: tree_tensors([1], arity=2.0), "tree_tensors: expected an integer for arity"),
+    ],
+)
+def test_what_is_no_tree_is_refused(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
 def test_a_list_within_itself_is_refused():
     tree = [1]
     tree.append(tree)
     with pytest.raises(ValueError, match="no list within itself"):
         tree_tensors([tree])
-
-
-def evaluated(tokens):
-    """The value of an expression from its tokens, by a stack."""
-    stack = []
-    for token in (LIST_OPS_TOKENS[token] for token in tokens):
-        if token != "]":
-            stack.append(token if token[0] == "[" else int(token))
-            continue
-        values = []
-        while not isinstance(stack[-1], str):
-            values.append(stack.pop())
-        operator = stack.pop()[1:]
-        functions = {"MAX": max, "MIN": min, "SM": lambda v: sum(v) % 10, "MED": lambda v: int(np.median(v))}
-        stack.append(functions[operator](values))
-    (value,) = stack
-    return value
-
-
-def test_values_of_list_ops_are_those_of_their_tokens():
-    trees, values = list_ops(500, seed=3)
-    assert [evaluated(list_ops_sequence(tree)) for tree in trees] == values.tolist()
-    assert len(set(trees)) == 500
-
-
-def test_list_ops_are_drawn_as_published():
-    """A quarter of the arguments are operators, all four alike, with two to five arguments."""
-    trees, _ = list_ops(3000, seed=4)
-    arguments, operators, counts = [], [], []
-
-    def visit(tree):
-        operators.append(tree[0])
-        counts.append(len(tree) - 1)
-        for part in tree[1:]:
-            arguments.append(isinstance(part, tuple))
-            if isinstance(part, tuple):
-                visit(part)
-
-    for tree in trees:
-        visit(tree)
-    # Short expressions are rarer than they would be, since none is drawn twice.
-    assert 0.22 < np.mean(arguments) < 0.31
-    assert set(counts) == {2, 3, 4, 5}
-    _, shares = np.unique(operators, return_counts=True)
-    assert np.abs(shares / len(operators) - 0.25).max() < 4 * np.sqrt(3 / 16 / len(operators)) + 0.01
-
-
-def test_tests_are_not_among_what_is_trained_on():
-    train, _ = list_ops(300, seed=5, max_tokens=20)
-    test, _ = list_ops(300, seed=6, max_tokens=20, exclude=train)
-    assert not set(train) & set(test)
-    assert max(len(list_ops_sequence(tree)) for tree in train + test) <= 20
-    assert list_ops(300, seed=5, max_tokens=20)[0] == train

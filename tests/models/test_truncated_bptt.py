@@ -249,3 +249,70 @@ def test_replicas_train_as_one_device_if_updates_wait_for_the_sequence(strategy)
         tbptt.compile("sgd", "mse", jit_compile=False)
     with pytest.raises(ValueError, match='TruncatedBPTT: expected updates="sequence" on several replicas'):
         tbptt.fit(x, y, batch_size=4, verbose=0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_predictions_in_chunks_are_those_of_the_model(masked):
+    """Also in masked steps, which show the last output: that of the chunk before, or zero at the begin."""
+    x, _ = data()
+    if masked:
+        x[0, 3:9] = x[1, :5] = x[2, 7:] = x[3] = 0
+    model = network(masked)
+    got = TruncatedBPTT(model, 4).predict(x, verbose=0)
+    np.testing.assert_allclose(got, model.predict(x, verbose=0), rtol=0, atol=1e-6)
+
+
+def test_a_chunk_in_which_no_step_counts_changes_nothing():
+    """Adam moves weights without a gradient too: not after the end of the longest sequence."""
+    x, y = data(steps=4)
+    padding = np.zeros((4, 16, 3), "float32"), np.zeros((4, 16, 2), "float32")
+    padded = tuple(np.concatenate(pair, axis=1) for pair in zip((x, y), padding, strict=True))
+    options = {"optimizer": keras.optimizers.Adam(0.05)}
+    expected = trained(network(masked=True), [(x, y)], 2, **options)
+    tbptt = trained(network(masked=True), [padded], 2, optimizer=keras.optimizers.Adam(0.05))
+    expect_weights(tbptt.model, expected.model.get_weights())
+    assert int(tbptt.optimizer.iterations) == 2
+
+
+def test_weights_of_sequences_are_those_of_all_their_steps():
+    x, y = data()
+    weights, ends = np.arange(1.0, 5.0), []
+    for given in (np.repeat(weights[:, None], STEPS, axis=1), weights, weights[:, None]):
+        tbptt = TruncatedBPTT(network(), 4)
+        tbptt.compile(keras.optimizers.SGD(RATE), "mse", jit_compile=False)
+        tbptt.fit(x, y, sample_weight=given, batch_size=4, verbose=0)
+        ends.append(tbptt.model.get_weights())
+    for end in ends[:2]:
+        expect_weights(tbptt.model, end, atol=0)
+
+
+def test_batches_of_other_lengths_follow_each_other():
+    """Keras then forgets the length: chunks look back as far as there is something."""
+    batches = [data(steps=steps, seed=steps) for steps in (1, 3, 5, STEPS)]
+    expect_weights(trained(network(), batches, 2, 6).model, by_hand(network(), batches, 2, 6, "chunk"))
+
+
+def test_graphs_do_not_grow_with_k2():
+    import tensorflow as tf
+
+    def nodes(k2):
+        tbptt = TruncatedBPTT(network(), 1, k2)
+        tbptt.compile(keras.optimizers.SGD(RATE), "mse", jit_compile=False)
+        tbptt.build((None, None, 3))
+        tbptt.optimizer.build(tbptt.trainable_variables)
+        signature = tf.TensorSpec((4, 60, 3)), tf.TensorSpec((4, 60, 2))
+        graph = tf.function(tbptt.train_step).get_concrete_function(signature).graph
+        return len(graph.get_operations()) + sum(len(f.node_def) for f in graph.as_graph_def().library.function)
+
+    # A queue of states: some tensors for each, and no copy of the model.
+    assert nodes(30) - nodes(20) < nodes(20) / 10
+
+
+def test_masked_steps_show_zeros_where_the_layer_says_so():
+    x, _ = data()
+    x[0, 5:7] = x[2, 9:] = 0  # Within chunks: at their begin a step shows zeros anyway.
+    layer = keras.layers.LSTM(2, return_sequences=True, zero_output_for_mask=True)
+    model = keras.Sequential([keras.Input((None, 3)), keras.layers.Masking(), layer])
+    never = np.zeros((4, STEPS), "bool")
+    got = TruncatedBPTT(model, 4, resets=True).predict([x, never], verbose=0)
+    np.testing.assert_allclose(got, model.predict(x, verbose=0), rtol=0, atol=1e-6)

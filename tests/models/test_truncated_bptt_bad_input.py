@@ -14,6 +14,17 @@ def network(*layers, steps=None):
     return keras.Sequential([keras.Input((steps, 3)), *layers])
 
 
+class Unrolled(keras.layers.Layer):
+    """Runs a cell by itself, from zeros in each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = keras.layers.SimpleRNNCell(2)
+
+    def call(self, x):
+        return keras.ops.expand_dims(self.cell(x[:, 0], [keras.ops.zeros_like(x[:, 0, :2])])[0], 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -38,6 +49,7 @@ def test_wrong_arguments(arguments, error, message):
         ([keras.layers.GRU(2, return_sequences=True, go_backwards=True)], "go_backwards=True"),
         ([keras.layers.Bidirectional(keras.layers.GRU(2, return_sequences=True))], r"got layers=\['Bidirectional'\]"),
         ([keras.layers.Conv1D(2, 3), keras.layers.GRU(2, return_sequences=True)], r"got layers=\['Conv1D'\]"),
+        ([Unrolled(), keras.layers.GRU(2, return_sequences=True)], "recurrent cells that a keras.layers.RNN runs"),
     ],
 )
 def test_layers_that_cannot_be_cut(layers, message):
@@ -101,3 +113,50 @@ def test_an_unknown_batch_for_states_that_flow():
     tbptt = TruncatedBPTT(network(), 3, stateful=True)
     with pytest.raises(ValueError, match="a fixed batch size for stateful=True"):
         tbptt.build((None, None, 3))
+
+
+def test_convolutional_recurrent_layers():
+    layer = keras.layers.ConvLSTM1D(3, 3, padding="same", return_sequences=True)
+    with pytest.raises(ValueError, match="recurrent layers without convolutions"):
+        TruncatedBPTT(keras.Sequential([keras.Input((None, 8, 2)), layer]), 3)
+
+
+def test_first_states_that_the_model_gives():
+    inputs = keras.Input((None, 3))
+    first = keras.layers.Dense(2)(inputs[:, 0])
+    rows = keras.layers.GRU(2, return_sequences=True)(inputs, initial_state=first)
+    tbptt = TruncatedBPTT(keras.Model(inputs, rows), 3)
+    tbptt.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="a model that does not pass initial_state to a recurrent layer"):
+        tbptt.fit(np.zeros((2, 6, 3)), np.zeros((2, 6, 2)), verbose=0)
+
+
+def test_sums_of_chunks_that_would_be_averaged():
+    tbptt = TruncatedBPTT(network(), 3, updates="sequence")
+    tbptt.compile("sgd", keras.losses.MeanSquaredError(reduction="sum"))
+    with pytest.raises(ValueError, match=r"losses that are means .* got reductions=\['sum'\]"):
+        tbptt.fit(np.zeros((2, 6, 3)), np.zeros((2, 6, 2)), verbose=0)
+
+
+def test_lengths_that_differ_and_are_unknown():
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((2, None, 3)), tf.TensorSpec((2, None, 2))
+    batch = np.zeros((2, 6, 3)), np.zeros((2, 9, 2))
+    tbptt = TruncatedBPTT(network(), 3)
+    tbptt.compile("sgd", "mse", jit_compile=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="inputs and labels of the same number of steps"):
+        tbptt.fit(
+            tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=signature), shuffle=False, verbose=0
+        )
+
+
+def test_an_unknown_length_for_xla():
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((2, None, 3)), tf.TensorSpec((2, None, 2))
+    tbptt = TruncatedBPTT(network(), 3, 6)
+    tbptt.compile("sgd", "mse", jit_compile=True)
+    batches = tf.data.Dataset.from_generator(lambda: iter([]), output_signature=signature)
+    with pytest.raises(ValueError, match="a known number of steps for k2 > k1 and jit_compile=True"):
+        tf.function(tbptt.train_step).get_concrete_function(batches.element_spec)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_integer, expect_number
+from keras_kicks.layers.recurrent.feedback_arguments import check_arguments, is_sequence
 from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingDecoder
 from keras_kicks.ops.beam_search import beam_search
 
@@ -96,12 +97,12 @@ class BeamSearchDecoder(keras.layers.Layer):
     def call(self, inputs=None, initial_state=None, mask=None):
         """Return the best tokens, or the best ones and their scores."""
         steps = self._steps(inputs, initial_state)
-        decoder, is_sequence = self.decoder, inputs is not None and len(inputs.shape) == 3
+        decoder, by_step = self.decoder, is_sequence(inputs)
         batch = ops.shape(keras.tree.flatten(initial_state if inputs is None else inputs)[0])[0]
-        steps = ops.shape(inputs)[1] if is_sequence else steps
+        steps = ops.shape(inputs)[1] if by_step else steps
 
         def step(tokens, states, t):
-            now = ops.take(inputs, t, axis=1) if is_sequence else inputs
+            now = ops.take(inputs, t, axis=1) if by_step else inputs
             now = None if now is None else ops.repeat(now, self.beam_width, axis=0)
             logits, states = decoder.step(tokens, states, now)
             return ops.log_softmax(ops.cast(logits, "float32"), axis=-1), states
@@ -124,8 +125,8 @@ class BeamSearchDecoder(keras.layers.Layer):
         """Check the arguments; return the number of steps, None if it is unknown."""
         owner = type(self).__name__
         steps = self.max_length or self.decoder.max_length
-        self.decoder.check(inputs, None, initial_state, max_length=steps)
-        if inputs is not None and len(inputs.shape) == 3:
+        check_arguments(self.decoder, inputs, None, initial_state, max_length=steps)
+        if is_sequence(inputs):
             steps = inputs.shape[1]
         if steps is not None:
             # The power itself may be huge, and this one is more than the width if it is not the whole.

@@ -61,7 +61,7 @@ class TeacherForcingDecoder(FeedbackDecoder):
 
     Returns:
         Logits of shape (batch, steps, vocabulary_size), in the compute dtype. After an end_token of its own the decoder
-        is certain of the padding.
+        is certain of the padding: a cross-entropy there is 0 or huge, so that accuracies measure free runs better.
 
     Raises:
         TypeError: `cell` is no layer, a token, a length or the seed no integer, labels are not integers.

@@ -6,6 +6,7 @@ import pytest
 from layers.recurrent.recurrent_layers import array, expect_same, normal
 
 from keras_kicks.datasets import list_ops, tree_tensors, tree_topology
+from keras_kicks.datasets.list_ops import list_ops_tree
 from keras_kicks.layers import ChildSumTreeLSTM, NaryTreeLSTM, TreeRNN
 
 UNITS, FEATURES, ARITY = 4, 3, 5
@@ -23,18 +24,25 @@ def sigmoid(z):
 
 def forest(count=12):
     """Trees of ListOps, from a few nodes to some dozens, and features for their nodes."""
-    labels, topology = tree_tensors(list_ops(count, seed=0, max_tokens=40)[0], inner_labels=True, arity=ARITY)
+    expressions, _ = list_ops(count, seed=0, max_tokens=40)
+    trees = [list_ops_tree(expression, binary=False) for expression in expressions]
+    labels, topology = tree_tensors(trees, inner_labels=True, arity=ARITY)
     return normal(*labels.shape, FEATURES), topology
 
 
-def recursion(layer, x, topology):
-    """Return h and c of every node by calling a function on the node's children first; c is zero without gates."""
+def recursion(layer, x, topology, mask=None):
+    """Return h and c of every node by calling a function on the node's children first; c is zero without gates.
+
+    Each tree's h is multiplied by its mask, if there is one, before it goes into the parent's products.
+    """
+    mask = np.ones((len(x), UNITS)) if mask is None else mask
     kernel, recurrent, bias = (array(w).astype("float64") for w in layer.weights[:3])
     h_all, c_all = np.zeros((2, *x.shape[:2], UNITS))
     kind, u = type(layer).__name__, UNITS
 
     def visit(tree, node):
-        children = [(k, *visit(tree, child)) for k, child in enumerate(topology[tree, node, 1:]) if child >= 0]
+        below = [(k, *visit(tree, child)) for k, child in enumerate(topology[tree, node, 1:]) if child >= 0]
+        children = [(k, h * mask[tree], c) for k, h, c in below]
         z = x[tree, node] @ kernel + bias
         if kind == "TreeRNN":
             h, c = np.tanh(z + sum(hk @ recurrent[k * u : (k + 1) * u] for k, hk, _ in children)), np.zeros(u)
@@ -125,6 +133,7 @@ def test_graphs_of_known_and_unknown_sizes(jit_compile, shape):
     assert np.abs(gradient.numpy()[topology[..., 0] >= 0]).max(axis=-1).min() > 0
 
 
+@pytest.mark.slow
 def test_padding_and_the_order_of_nodes_change_nothing():
     layer = LAYERS["NaryTreeLSTM"]()
     x, topology = normal(1, 5, FEATURES), tree_topology([[[], [], [0, 1], [], [2, 3]]], arity=ARITY)
@@ -138,6 +147,7 @@ def test_padding_and_the_order_of_nodes_change_nothing():
     np.testing.assert_allclose(array(layer(x[:, ::-1].copy(), turned)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_order_of_children_counts_where_they_have_places():
     x, topology = forest(6)
     turned = np.concatenate([topology[..., :1], topology[..., :0:-1]], axis=-1)
@@ -146,6 +156,7 @@ def test_the_order_of_children_counts_where_they_have_places():
         assert same == (name == "ChildSumTreeLSTM")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ChildSumTreeLSTM", "NaryTreeLSTM"])
 def test_a_chain_is_the_lstm_of_keras(name):
     steps = 7
@@ -169,6 +180,7 @@ def test_a_tree_of_one_node_is_its_leaf():
     np.testing.assert_allclose(y, np.tanh(x[:, 0] @ kernel + bias), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_levels_may_be_wide_up_to_the_roots():
     """A hundred trees of one height: no level is narrower than the one below it."""
     x, topology = normal(100, 3, FEATURES), tree_topology([[[], [], [0, 1]]] * 100, arity=ARITY)
@@ -176,19 +188,38 @@ def test_levels_may_be_wide_up_to_the_roots():
     expect_same(layer(x, topology), recursion(layer, x, topology)[0])
 
 
-def test_dropout_is_one_mask_for_a_tree():
+@pytest.mark.parametrize("name", LAYERS)
+def test_dropped_states_are_those_of_a_recursion_with_a_mask(name):
+    """The mask is what a network shows whose root is its child's state; the same seed draws the same."""
     x, topology = forest(8)
-    layer = LAYERS["ChildSumTreeLSTM"](dropout=0.5, recurrent_dropout=0.5, seed=1)
-    expect_same(layer(x, topology), layer(x, topology))
-    first, second = (array(layer(x, topology, training=True)) for _ in range(2))
-    assert np.abs(first - second).max() > 1e-3
-    leaves = tree_topology([[[]]] * 200, arity=ARITY)
-    ones = LAYERS["TreeRNN"](dropout=0.25, seed=1, kernel_initializer="ones")
-    ones.build((200, 1, 1), leaves.shape)
-    ones.bias.assign(np.zeros(UNITS))
-    kept = array(ones(np.full((200, 1, 1), 0.1, "float32"), leaves, training=True))[:, 0] > 0
+    pairs = tree_topology([[[], [0]]] * 8)
+    shown = TreeRNN(UNITS, 1, activation=None, recurrent_dropout=0.5, seed=1)
+    shown.build((8, 2, UNITS), pairs.shape)
+    shown.set_weights([np.eye(UNITS), np.eye(UNITS), np.zeros(UNITS), *shown.get_weights()[3:]])
+    mask = array(shown(np.stack([np.ones((8, UNITS)), np.zeros((8, UNITS))], axis=1), pairs, training=True))
+    assert set(np.unique(mask)) == {0, 2}
+    layer = LAYERS[name](recurrent_dropout=0.5, seed=1, return_sequences=True)
+    expect_same(layer(x, topology, training=True), recursion(layer, x, topology, mask)[0])
+    expect_same(layer(x, topology), recursion(layer, x, topology)[0])
+
+
+def test_features_are_dropped_by_one_mask_for_a_tree():
+    leaves = tree_topology([[[], [], [0, 1]]] * 200)
+    layer = TreeRNN(1, 2, activation=None, dropout=0.25, seed=1, kernel_initializer="ones", return_sequences=True)
+    layer.build((200, 3, 1), leaves.shape)
+    layer.recurrent_kernel.assign(np.zeros((2, 1)))
+    y = array(layer(np.ones((200, 3, 1), "float32"), leaves, training=True))
+    assert (y == y[:, :1]).all()
+    np.testing.assert_allclose(np.unique(y), [0, 4 / 3], rtol=1e-3)
     # Four standard deviations of a share of 200.
-    assert abs(kept.mean() - 0.75) < 4 * np.sqrt(0.25 * 0.75 / 200)
+    assert abs((y[:, 0] > 0).mean() - 0.75) < 4 * np.sqrt(0.25 * 0.75 / 200)
+
+
+@pytest.mark.parametrize("forget_bias", [0.0, 1.0, 2.5])
+def test_the_forget_gate_starts_as_it_is_told(forget_bias):
+    for layer in (ChildSumTreeLSTM(3, forget_bias=forget_bias), NaryTreeLSTM(3, 2, forget_bias=forget_bias)):
+        layer.build((1, 3, 2), (1, 3, 3))
+        assert array(layer.bias).tolist() == [0] * 3 + [forget_bias] * 3 + [0] * 6
 
 
 def test_nodes_that_are_not_there_are_masked():
