@@ -11,8 +11,7 @@ import numpy as np
 from keras import layers
 
 import keras_kicks as kk
-from keras_kicks.datasets import LIST_OPS_TOKENS, TreeBatches, list_ops, list_ops_sequence
-from keras_kicks.datasets.list_ops import list_ops_tree
+from keras_kicks.datasets import LIST_OPS_TOKENS, TreeBatches, list_ops, list_ops_sequence, list_ops_tree
 
 LOGS = os.environ.get("KERAS_KICKS_LOGS", os.path.join(os.path.dirname(__file__), os.pardir, "logs"))
 BATCH, MAX_TOKENS, SYMBOLS = 64, 60, len(LIST_OPS_TOKENS)
@@ -71,7 +70,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few expressions, to see that it runs")
     smoke = parser.parse_args().smoke
-    samples, tests, units, epochs = (128, 64, 8, 1) if smoke else (40_000, 2_000, 64, 8)
+    samples, tests, units, epochs = (128, 64, 8, 1) if smoke else (80_000, 2_000, 64, 8)
     (expressions, values), (tests, test_values) = make_data(samples, tests)
     folder = os.path.join(LOGS, "list_ops", time.strftime("%Y%m%d-%H%M%S"))
     share = np.bincount(values).max() / len(values)

@@ -23,7 +23,6 @@ class Case:
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
         free: Axes of the inputs besides the first whose length may be unknown.
-        call: Function of the component, its inputs and keywords that calls it, where the order of inputs is another.
         labels: Function of the first input that returns the labels of a model; class ids of samples by default.
         double: Whether the component computes in float64 if asked to.
         skips: Reasons by the name of a check.
@@ -35,7 +34,6 @@ class Case:
     public: object
     mask: str = "passed"
     free: tuple = ()
-    call: Callable | None = None
     labels: Callable | None = None
     double: bool = True
     skips: dict = dataclasses.field(default_factory=dict)
@@ -58,7 +56,9 @@ CALLBACK = "A callback has no values and no config: what it observes is tested i
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
 DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in tests/diagnostics."
-DECODED = "Tokens go in or come out: its file tests its shapes, masks and saving."
+OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is another."
+NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
+TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
 CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
@@ -325,30 +325,56 @@ CASES = {
         ),
         L.DeepTransitionCell,
     ),
+    "TeacherForcingDecoder": Case(
+        lambda dtype: L.TeacherForcingDecoder(L.GRUCell(4, dtype=dtype), 5, 3, pad_token=0, dtype=dtype),
+        lambda: (normal(4, 5, 6), 1 + ids(4, 4, 5), normal(4, 4)),
+        "layer",
+        L.TeacherForcingDecoder,
+    ),
+    "TeacherForcingDecoder-sampling": Case(
+        lambda dtype: L.TeacherForcingDecoder(
+            [L.GRUCell(4, dtype=dtype)], 5, scheduled_sampling="sample", teacher_forcing_ratio=0.5, seed=2, dtype=dtype
+        ),
+        lambda: (normal(4, 5, 6), ids(5, 4, 5), normal(4, 4)),
+        "layer",
+        L.TeacherForcingDecoder,
+        skips={"mixed_precision": OTHER_TOKEN, "replicas": OWN_DRAWS},
+    ),
+    "TeacherForcingDecoder-output-recurrent": Case(
+        lambda dtype: L.TeacherForcingDecoder(keras.layers.Dense(4, "tanh", dtype=dtype), 5, 3, dtype=dtype),
+        lambda: (normal(4, 5, 6), ids(5, 4, 5)),
+        "layer",
+        L.TeacherForcingDecoder,
+        free=(1,),
+    ),
     "TeacherForcingRegressor": Case(
-        lambda dtype: L.TeacherForcingRegressor(L.LSTMCell(4, dtype=dtype), 3),
+        lambda dtype: L.TeacherForcingRegressor(L.LSTMCell(4, dtype=dtype), 3, dtype=dtype),
         lambda: (normal(4, 5, 6), normal(4, 5, 3)),
         "layer",
         L.TeacherForcingRegressor,
         free=(1,),
     ),
-    "TeacherForcingDecoder": Case(
-        lambda dtype: L.TeacherForcingDecoder(
-            L.GRUCell(4, dtype=dtype),
-            7,
-            embedding_dim=3,
-            scheduled_sampling="argmax",
-            teacher_forcing_ratio=0.5,
-            seed=1,
+    "TeacherForcingRegressor-sampling": Case(
+        lambda dtype: L.TeacherForcingRegressor(
+            L.LSTMCell(4, dtype=dtype), 3, scheduled_sampling=True, teacher_forcing_ratio=0.5, seed=2, dtype=dtype
         ),
-        lambda: (ids(7, 4, 5), normal(4, 5, 6)),
+        lambda: (normal(4, 5, 6), normal(4, 5, 3)),
         "layer",
-        L.TeacherForcingDecoder,
+        L.TeacherForcingRegressor,
         free=(1,),
-        call=lambda layer, labels, x, **kwargs: layer(x, labels=labels, **kwargs),
-        skips={"replicas": OWN_DRAWS, "shapes": DECODED, "mask": DECODED},
+        skips={"gradient": NO_GRADIENT_BACK, "replicas": OWN_DRAWS},
     ),
-    "BeamSearchDecoder": Case(lambda dtype: None, lambda: (), "base", L.BeamSearchDecoder, skips={"every": DECODED}),
+    "BeamSearchDecoder": Case(
+        lambda dtype: L.BeamSearchDecoder(
+            L.TeacherForcingDecoder(L.LSTMCell(4, dtype=dtype), 5, 3, end_token=1, dtype=dtype), 3, length_penalty=0.6
+        ),
+        lambda: (normal(4, 5, 6),),
+        "layer",
+        L.BeamSearchDecoder,
+        mask="dropped",
+        free=(1,),
+        skips={"gradient": TOKENS, "mixed_precision": TOKENS, "replicas": TOKENS},
+    ),
     "dilated_cells": Case(lambda dtype: None, lambda: (), "tool", L.dilated_cells, skips={"every": CELLS}),
     "TreeRNN": _tree(lambda dtype: L.TreeRNN(3, 3, dtype=dtype), 3, public=L.TreeRNN, mask="dropped"),
     "ChildSumTreeLSTM-nodes": _tree(
@@ -477,6 +503,7 @@ CASES = {
             kk.datasets.copy_memory,
             kk.datasets.list_ops,
             kk.datasets.list_ops_sequence,
+            kk.datasets.list_ops_tree,
             kk.datasets.nested_trees,
             kk.datasets.streams,
             kk.datasets.temporal_order,

@@ -1,6 +1,5 @@
 """How a component of each kind is called, put into a model and differentiated, on every backend."""
 
-import functools
 import inspect
 
 import keras
@@ -29,10 +28,9 @@ def call(case, component, inputs, training=False):
     """Call a component of any kind."""
     if case.kind == "loss":
         return component(*inputs)
-    run = component if case.call is None else functools.partial(case.call, component)
     if "training" in inspect.signature(getattr(component, "call", component)).parameters:
-        return run(*inputs, training=training)
-    return run(*inputs)
+        return component(*inputs, training=training)
+    return component(*inputs)
 
 
 def variables(component):
