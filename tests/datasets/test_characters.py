@@ -13,6 +13,9 @@ def test_the_text_that_comes_with_python():
     assert len(data.train) > 300_000
     assert 0.099 < len(data.test) / (len(data.test) + len(data.train)) < 0.101
     np.testing.assert_array_equal(characters().train, data.train)
+    test = data.decode(data.test)
+    windows = [test[i : i + 60] for i in range(0, len(test) - 60, 60)]
+    assert np.mean([window in text for window in windows]) < 0.02
 
 
 def test_the_text_of_a_string_and_of_a_file(tmp_path):
