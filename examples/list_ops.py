@@ -1,4 +1,10 @@
-"""Does a network that follows the brackets compute what one that reads from left to right cannot?"""
+"""Does a network that follows the brackets compute what one that reads from left to right cannot?
+
+Yes. On ListOps (Nangia and Bowman 2018, arXiv:1804.06028) with the published trees, a Tree-LSTM of 64 units finds the
+value of 99.0 % of 2,000 expressions that it has not seen, after 8 epochs of 80,000; in the course of them 64.2, 83.6,
+92.4, 96.6, 97.9, 98.5, 99.0 and 99.0 %. An LSTM over the same tokens ends at 60.5 %, and guessing at 11.3 %. (A
+Tree-LSTM of 128 units was published near 98.7 %, on 90,000 longer expressions.)
+"""
 
 import argparse
 import os
