@@ -59,6 +59,7 @@ DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in 
 OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is another."
 NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
 TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
+TENSORFLOW_ONLY = "It needs the TensorFlow backend, and says so: its file tests it there."
 CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
@@ -464,6 +465,7 @@ CASES = {
         kk.models.TruncatedBPTT,
         mask="dropped",
         labels=lambda x: ids(3, *x.shape[:2]),
+        skips={} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY},
     ),
     "ScheduledSampling": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.ScheduledSampling, skips={"every": CALLBACK}
