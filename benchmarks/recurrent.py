@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from benchmarks.harness import SEED, Ratio, Result, race
-from benchmarks.steps import expect_equal, labelled, tensorflow_step, torch_step
+from benchmarks.steps import expect_equal, labelled, products, tensorflow_step, torch_step
 from keras_kicks import layers
 
 OURS, KERAS, TORCH, FLOOR = "keras_kicks", "Keras", "torch", "its products, each of all steps at once"
@@ -46,7 +46,7 @@ def _compare(name, x, units, rounds):
             OURS: _step(ours, x, jit),
             KERAS: _step(theirs, x, jit),
             TORCH: torch_step(lambda x: module(x)[0], list(module.parameters()), [x]),
-            FLOOR: _products(x, units, blocks=4 if name == "LSTM" else 3),
+            FLOOR: products((x.shape[0] * x.shape[1], x.shape[2] + units, (4 if name == "LSTM" else 3) * units)),
         }
         expect_equal(contestants, OURS, KERAS)
         expect_equal(contestants, OURS, TORCH, gradients=False)
@@ -64,20 +64,6 @@ def _compare(name, x, units, rounds):
 
 def _step(layer, x, jit):
     return tensorflow_step(lambda x: layer(x, training=True), layer.trainable_variables, [x], jit)
-
-
-def _products(x, units, blocks):
-    """What a step multiplies, forward and backward, as three products of the whole sequence: the floor."""
-    import tensorflow as tf
-
-    rows, width = x.shape[0] * x.shape[1], x.shape[2] + units
-    a, w, d = (tf.random.normal(shape) for shape in ((rows, width), (width, blocks * units), (rows, blocks * units)))
-
-    @tf.function
-    def run(a, w, d):
-        return tf.matmul(a, w), tf.matmul(d, w, transpose_b=True), tf.matmul(a, d, transpose_a=True)
-
-    return lambda: run(a, w, d)
 
 
 def _forward(layer, x):

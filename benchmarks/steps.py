@@ -67,6 +67,25 @@ def _cotangent(shape):
     return np.random.default_rng(SEED + 1).normal(size=tuple(shape)).astype("float32")
 
 
+def products(*sizes):
+    """Return a run of what a step multiplies, forward and backward, and of nothing else: the floor.
+
+    Args:
+        *sizes: Of each kernel the rows that it is applied to in all, its inputs and its outputs.
+    """
+    import tensorflow as tf
+
+    def tensors(rows, inputs, outputs):
+        return [tf.random.normal(shape) for shape in ((rows, inputs), (inputs, outputs), (rows, outputs))]
+
+    @tf.function
+    def run(kernels):
+        return [(a @ w, tf.matmul(d, w, transpose_b=True), tf.matmul(a, d, transpose_a=True)) for a, w, d in kernels]
+
+    kernels = [tensors(*size) for size in sizes]
+    return lambda: run(kernels)
+
+
 def expect_equal(contestants, *names, gradients=True):
     """Raise unless the runs of these contestants return the same numbers, to 1e-4 of the largest of a tensor.
 

@@ -5,12 +5,13 @@ import types
 import numpy as np
 
 from benchmarks.harness import SEED, Ratio, Result, race
-from benchmarks.steps import expect_equal, labelled, tensorflow_step, torch_step
+from benchmarks.steps import expect_equal, labelled, products, tensorflow_step, torch_step
 from keras_kicks.datasets import list_ops, tree_tensors
 from keras_kicks.datasets.list_ops import list_ops_tree
 from keras_kicks.layers import ChildSumTreeLSTM, NaryTreeLSTM
 
 OURS, RECURSIVE, TORCH = "keras_kicks", "node by node, TensorFlow", "node by node, torch"
+FLOOR = "its products, each of all nodes at once"
 
 
 def run(smoke=False):
@@ -18,17 +19,25 @@ def run(smoke=False):
     trees, width = (4, 8) if smoke else (64, 128)
     expressions, _ = list_ops(trees, seed=SEED, max_tokens=100)
     results = []
-    for binary, layer, step in (
-        (False, ChildSumTreeLSTM(width), _child_sum),
-        (False, NaryTreeLSTM(width, 5), _nary),
-        (True, NaryTreeLSTM(width, 2), _nary),
+
+    def of_sum_and_child(nodes, inner):
+        return (inner, width, 3 * width), (nodes, width, width)
+
+    def of_places(arity):
+        return lambda nodes, inner: [(inner, arity * width, (3 + arity) * width)]
+
+    for binary, layer, step, recurrent in (
+        (False, ChildSumTreeLSTM(width), _child_sum, of_sum_and_child),
+        (False, NaryTreeLSTM(width, 5), _nary, of_places(5)),
+        (True, NaryTreeLSTM(width, 2), _nary, of_places(2)),
     ):
         nested = [list_ops_tree(expression, binary) for expression in expressions]
         _, topology = tree_tensors(nested, inner_labels=not binary)
         heights = topology[..., 0]
         x = np.random.default_rng(SEED).normal(size=(*heights.shape, width)).astype("float32")
+        nodes, inner = int((heights >= 0).sum()), int((heights > 0).sum())
         note = (
-            f"{(heights >= 0).sum()} nodes, {(heights > 0).sum()} of them with children, up to height {heights.max()}; "
+            f"{nodes} nodes, {inner} of them with children, up to height {heights.max()}; "
             f"padded to {heights.size}. Node by node, too, all features are one product."
         )
         layer.build(x.shape, topology.shape)
@@ -40,8 +49,9 @@ def run(smoke=False):
             ours = tensorflow_step(layer, layer.trainable_variables, [x, topology], jit)
             contestants = {OURS: ours, **by_node}
             expect_equal(contestants, *contestants)
+            contestants[FLOOR] = products((nodes, width, 4 * width), *recurrent(nodes, inner))
             times = race(contestants, 2 if smoke else 8, warmup=1)
-            ratios = [Ratio(OURS, RECURSIVE, 0.02), Ratio(OURS, TORCH)]
+            ratios = [Ratio(OURS, RECURSIVE, 0.02), Ratio(OURS, TORCH), Ratio(OURS, FLOOR)]
             arity = topology.shape[-1] - 1
             title = f"{type(layer).__name__}({width}) on {trees} trees with up to {arity} children, {labelled(jit)}"
             results.append(Result(title, "ms", times, ratios, [note]))

@@ -1,5 +1,7 @@
 """Backpropagation through time that is cut every few steps."""
 
+import contextlib
+
 import keras
 
 from keras_kicks._errors import expect, expect_choice, expect_integer
@@ -52,7 +54,9 @@ class TruncatedBPTT(keras.Model):
             time and inputs of any number of steps; outputs, labels and inputs of the same number of steps, one or more;
             and a known one for k2 > k1 and jit_compile=True (where a second length makes TensorFlow forget the
             first); the TensorFlow backend; updates="sequence" on several replicas; losses that are means for
-            updates="sequence"; for `stateful` the same number of sequences in each batch.
+            updates="sequence"; a fixed batch size for `stateful`.
+        tf.errors.InvalidArgumentError: for `stateful` another number of sequences than in the first batch; numbers of
+            steps of inputs and labels that differ and are not known before.
 
     Source:
         Williams and Peng 1990: BPTT(h; h') with h = k2 and h' = k1. Departure: the steps before a chunk are run
@@ -229,13 +233,12 @@ class TruncatedBPTT(keras.Model):
         possible = before == 0 or isinstance(length, int) or not self.jit_compile
         rule = "a known number of steps for k2 > k1 and jit_compile=True"
         expect(possible, type(self).__name__, rule, k1=self.k1, k2=self.k2)
+        rows, checked = tf.shape(keras.tree.flatten(x)[0])[0], contextlib.nullcontext()
         if training and self.carried_states:
             first = [tf.convert_to_tensor(variable.value) for variable in self.carried_states]
-            self._assert_equal(
-                "the same number of sequences in each batch", first[0].shape[0], tf.shape(keras.tree.flatten(x)[0])[0]
-            )
+            checked = self._asserted_equal("the same number of sequences in each batch", first[0].shape[0], rows)
         else:
-            first = self._states.initial(tf.shape(keras.tree.flatten(x)[0])[0])
+            first = self._states.initial(rows)
         width, size = len(first), len(first) * (before + 1)
 
         def chunk(carried, start, steps, lead):
@@ -267,7 +270,8 @@ class TruncatedBPTT(keras.Model):
                 )
             return [*queue[width:], *states, *sums]
 
-        carried = run_chunks(chunk, [*first * (before + 1), *sums], length, self.k1, before, bool(self.jit_compile))
+        with checked:
+            carried = run_chunks(chunk, [*first * (before + 1), *sums], length, self.k1, before, bool(self.jit_compile))
         return carried[size - width : size], carried[size:]
 
     def _report(self, loss, count, x, y, y_pred, sample_weight):
@@ -292,16 +296,16 @@ class TruncatedBPTT(keras.Model):
         expect(0 not in known, owner, "at least one step", shapes=shapes)
         if known:
             return known.pop()
-        lengths = [tf.shape(tensor)[1] for tensor in tensors if tensor is not None]
-        for length in lengths[1:]:
-            self._assert_equal("inputs and labels of the same number of steps", lengths[0], length)
-        return lengths[0]
+        lengths = tf.stack([tf.shape(tensor)[1] for tensor in tensors if tensor is not None])
+        with self._asserted_equal("inputs and labels of the same number of steps", lengths[0], lengths):
+            return tf.identity(lengths[0])
 
-    def _assert_equal(self, rule, expected, got):
-        """Refuse, while it runs, numbers that are unknown before."""
+    def _asserted_equal(self, rule, expected, got):
+        """Refuse, while it runs, numbers that are unknown before; what is made within waits for that."""
         import tensorflow as tf
 
-        tf.debugging.assert_equal(got, expected, f"{type(self).__name__}: expected {rule}.")
+        assertion = tf.debugging.assert_equal(got, expected, f"{type(self).__name__}: expected {rule}.")
+        return tf.control_dependencies([] if assertion is None else [assertion])
 
     def _expect_steps(self, y_pred, steps):
         """Refuse outputs without the steps of the inputs."""

@@ -115,6 +115,17 @@ def test_an_unknown_batch_for_states_that_flow():
         tbptt.build((None, None, 3))
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_a_batch_of_another_size_for_states_that_flow(run_eagerly):
+    import tensorflow as tf
+
+    tbptt = TruncatedBPTT(network(), 3, stateful=True)
+    tbptt.compile("sgd", "mse", jit_compile=False, run_eagerly=run_eagerly)
+    tbptt.fit(np.zeros((4, 6, 3)), np.zeros((4, 6, 2)), batch_size=4, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the same number of sequences in each batch"):
+        tbptt.fit(np.zeros((3, 6, 3)), np.zeros((3, 6, 2)), batch_size=3, verbose=0)
+
+
 def test_convolutional_recurrent_layers():
     layer = keras.layers.ConvLSTM1D(3, 3, padding="same", return_sequences=True)
     with pytest.raises(ValueError, match="recurrent layers without convolutions"):
