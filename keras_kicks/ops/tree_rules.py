@@ -1,4 +1,4 @@
-"""What a recursive network computes at a node, from its features and its children.
+"""What a recursive network computes at a node, from its features and its children, but for the products.
 
 A rule is hashable: for one rule the loops of `keras_kicks.ops.tree_levels` are compiled once.
 """
@@ -33,27 +33,29 @@ class TreeRule:
         """Numbers of a row."""
         return self.shown
 
-    def step(self, x, rows, w, noise=None):
-        """Compute nodes.
+    @property
+    def sends(self):
+        """Whether a row ends with the product of the first state and the `sent_kernel`."""
+        return False
+
+    def told(self, rows, noise=None):
+        """Return what is multiplied with the `recurrent_kernel`, which has to be linear in the rows.
 
         Args:
-            x: Features, shape (count, features).
-            rows: Rows of the children, shape (count, arity, width), zeros for missing ones; None for leaves.
-            w: Dict of "kernel", "recurrent_kernel" and perhaps "bias".
+            rows: Rows of the children, shape (count, arity, width), zeros for missing ones.
             noise: What the children's states are multiplied with, shape (count, units), or None.
-
-        Returns:
-            The rows of the nodes, shape (count, width).
         """
-        z = self.project(x, w)
-        if rows is not None:
-            z = z + ops.matmul(self.beside(dropped(rows, noise)), w["recurrent_kernel"])
-        return self.activation(z)
+        return self.beside(dropped(rows, noise))
 
-    def project(self, x, w):
-        """Return the part of the features."""
-        z = ops.matmul(x, w["kernel"])
-        return z + w["bias"] if "bias" in w else z
+    def combine(self, z, r=None, rows=None):
+        """Return the states of nodes, shape (count, shown).
+
+        Args:
+            z: What the features were multiplied to, with the bias.
+            r: What `told` was multiplied to; None for leaves.
+            rows: Rows of the children; None for leaves.
+        """
+        return self.activation(z if r is None else z + r)
 
     def beside(self, states):
         """Return the states of all children of a node side by side."""
@@ -82,7 +84,7 @@ class TreeLSTMRule(TreeRule):
 
     def blocks(self, z):
         """Cut the last axis into blocks of `units`."""
-        return [z[..., k : k + self.units] for k in range(0, z.shape[-1], self.units)]
+        return ops.split(z, z.shape[-1] // self.units, axis=-1)
 
     def states(self, i, g, o, kept=None):
         """Return h and c from the inputs of the gates and the sum of what is kept of the children's c."""
@@ -95,13 +97,17 @@ class TreeLSTMRule(TreeRule):
 class NaryTreeLSTMRule(TreeLSTMRule):
     """The step of `keras_kicks.layers.NaryTreeLSTM`."""
 
-    def step(self, x, rows, w, noise=None):
-        """Compute nodes: each child has matrices of its own for every gate."""
-        i, f, g, o = self.blocks(self.project(x, w))
-        if rows is None:
+    def told(self, rows, noise=None):
+        """Return the children's h side by side: each has matrices of its own for every gate."""
+        return self.beside(dropped(self.blocks(rows)[0], noise))
+
+    def combine(self, z, r=None, rows=None):
+        """Return h and c."""
+        i, f, g, o = self.blocks(z)
+        if r is None:
             return ops.concatenate(self.states(i, g, o), axis=-1)
-        h, c = self.blocks(rows)
-        ri, *rf, rg, ro = self.blocks(ops.matmul(self.beside(dropped(h, noise)), w["recurrent_kernel"]))
+        ri, *rf, rg, ro = self.blocks(r)
+        c = self.blocks(rows)[1]
         kept = sum(self.recurrent_activation(f + r) * c[:, k] for k, r in enumerate(rf))
         return ops.concatenate(self.states(i + ri, g + rg, o + ro, kept), axis=-1)
 
@@ -118,15 +124,21 @@ class ChildSumTreeLSTMRule(TreeLSTMRule):
         """The numbers of h, c and the forget gate."""
         return 3 * self.units
 
-    def step(self, x, rows, w, noise=None):
-        """Compute nodes: the sum of the children's h makes all gates but the forget gates, of which each has one."""
-        i, f, g, o = self.blocks(self.project(x, w))
-        if rows is None:
-            h, c = self.states(i, g, o)
-        else:
-            h, c, rf = self.blocks(rows)
-            ri, rg, ro = self.blocks(ops.matmul(ops.sum(dropped(h, noise), axis=1), w["recurrent_kernel"]))
-            kept = ops.sum(self.recurrent_activation(ops.expand_dims(f, 1) + rf) * c, axis=1)
-            h, c = self.states(i + ri, g + rg, o + ro, kept)
-        sent = ops.matmul(h if noise is None else h * noise, w["forget_kernel"])
-        return ops.concatenate([h, c, sent], axis=-1)
+    @property
+    def sends(self):
+        """Whether a row ends with a product."""
+        return True
+
+    def told(self, rows, noise=None):
+        """Return the sum of the children's h, which makes all gates but the forget gates."""
+        return ops.sum(dropped(self.blocks(rows)[0], noise), axis=1)
+
+    def combine(self, z, r=None, rows=None):
+        """Return h and c; each child has a forget gate of its own."""
+        i, f, g, o = self.blocks(z)
+        if r is None:
+            return ops.concatenate(self.states(i, g, o), axis=-1)
+        ri, rg, ro = self.blocks(r)
+        _, c, rf = self.blocks(rows)
+        kept = ops.sum(self.recurrent_activation(ops.expand_dims(f, 1) + rf) * c, axis=1)
+        return ops.concatenate(self.states(i + ri, g + rg, o + ro, kept), axis=-1)

@@ -11,7 +11,7 @@ import pytest
 from keras_kicks.datasets import list_ops, tree_tensors, tree_topology
 from keras_kicks.datasets.list_ops import list_ops_tree
 from keras_kicks.layers import ChildSumTreeLSTM, NaryTreeLSTM, TreeRNN
-from keras_kicks.ops import tree_levels
+from keras_kicks.ops import tree_levels, tree_loops
 
 LAYERS = {
     "TreeRNN": lambda: TreeRNN(4, 5, return_sequences=True),
@@ -34,8 +34,8 @@ def forest(count, seed=0):
 def _small_pieces(monkeypatch):
     """Pieces that no level fits into."""
     tree_levels._loops.cache_clear()
-    for name, rows in (("LEAVES", 7), ("WIDE", 3), ("NARROW", 2)):
-        monkeypatch.setattr(tree_levels, name, rows)
+    for name, rows in (("BLOCK", 7), ("WIDE", 3), ("NARROW", 2)):
+        monkeypatch.setattr(tree_loops, name, rows)
     yield
     tree_levels._loops.cache_clear()
 

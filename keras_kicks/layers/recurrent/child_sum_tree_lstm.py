@@ -69,4 +69,4 @@ class ChildSumTreeLSTM(TreeLSTM):
         """Return the tensors that the rule uses: the block of the forget gates by itself."""
         weights = super().weights_by_name()
         i, f, g, o = ops.split(weights["recurrent_kernel"], 4, axis=-1)
-        return {**weights, "recurrent_kernel": ops.concatenate([i, g, o], axis=-1), "forget_kernel": f}
+        return {**weights, "recurrent_kernel": ops.concatenate([i, g, o], axis=-1), "sent_kernel": f}
