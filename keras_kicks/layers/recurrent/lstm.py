@@ -46,7 +46,9 @@ class LSTM(CellLayer):
         seed: None or an integer.
         return_sequences: Whether to return the hidden states of all steps.
         return_state: Whether to return the last h and c too.
-        return_cell_sequences: Whether to return the cell states of all steps too; with `return_sequences` alone.
+        return_cell_sequences: Whether to return the cell states of all steps too; with `return_sequences` alone. Not
+            for `keras.layers.Bidirectional`, which takes a layer's outputs for one tensor: wrap
+            `RNN(LSTMCell(units, output_cell_state=True), return_sequences=True)` there, with h and c side by side.
         go_backwards: Whether to run from the last step to the first; outputs are then in that order.
         stateful: Whether the last states are the next batch's first ones.
         unroll: Whether to write out the steps, in Keras's loop.

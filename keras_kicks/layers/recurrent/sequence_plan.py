@@ -65,12 +65,10 @@ def cast_weights(dtype, **weights):
 def normalized_product(sequences, kernel, gamma, epsilon, widths):
     """Return x W of all steps, layer-normalized in blocks of columns of these widths, times gamma."""
     product = ops.reshape(ops.matmul(sequences, kernel), (-1, 1, kernel.shape[1]))
-    blocks, start = [], 0
-    for width in widths:
-        columns = slice(start, start + width)
-        zeros = ops.zeros((width,), dtype=gamma.dtype)
-        blocks.append(group_norm(product[..., columns], gamma[columns], zeros, 1, epsilon, channel_axis=2))
-        start += width
+    edges = [sum(widths[: n + 1]) for n in range(len(widths) - 1)]
+    # Split, not sliced: the gradient of that is one concatenation, and not a sum of the blocks filled up with zeros.
+    parts = zip(*(ops.split(x, edges, axis=-1) if edges else [x] for x in (product, gamma)), strict=True)
+    blocks = [group_norm(x, scale, ops.zeros_like(scale), 1, epsilon, channel_axis=2) for x, scale in parts]
     normal = blocks[0] if len(blocks) == 1 else ops.concatenate(blocks, axis=-1)
     return ops.reshape(normal, (*ops.shape(sequences)[:2], kernel.shape[1]))
 

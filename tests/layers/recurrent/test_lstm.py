@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from layers.recurrent.recurrent_layers import SHAPE, array, expect_same, filled, gradients, normal, some_mask
 
-from keras_kicks.layers import LSTM, LSTMCell
+from keras_kicks.layers import LSTM, RNN, LSTMCell
 
 UNITS = 5
 # torch says that it takes another kernel.
@@ -273,3 +273,17 @@ def test_cell_sequences_keep_their_masks_and_shapes():
 def test_wrong_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message.replace("[", r"\[")):
         LSTM(**{"units": 3, **arguments})
+
+
+def test_cell_states_of_both_directions_come_from_the_cell():
+    """What the docstring of `return_cell_sequences` advises within `keras.layers.Bidirectional`."""
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    both = keras.layers.Bidirectional(RNN(LSTMCell(4, output_cell_state=True), return_sequences=True), merge_mode=None)
+    forward, backward = both(x)
+    for outputs, layer in ((forward, both.forward_layer), (backward, both.backward_layer)):
+        single = LSTM(4, return_sequences=True, return_cell_sequences=True, go_backwards=layer.go_backwards)
+        single.build(x.shape)
+        single.set_weights(layer.get_weights())
+        expected = ops.concatenate(single(x), axis=-1)
+        expected = ops.flip(expected, axis=1) if layer.go_backwards else expected
+        np.testing.assert_allclose(array(outputs), array(expected), rtol=1e-5, atol=1e-6)
