@@ -7,5 +7,6 @@ from keras_kicks import diagnostics as diagnostics
 from keras_kicks import layers as layers
 from keras_kicks import losses as losses
 from keras_kicks import models as models
+from keras_kicks import optimizers as optimizers
 
 __version__ = "0.1.0"

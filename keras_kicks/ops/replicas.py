@@ -34,3 +34,35 @@ def own_rows(gathered, x):
     sizes = context.all_gather(tf.shape(x)[:1], axis=0)
     start = tf.reduce_sum(sizes[: context.replica_id_in_sync_group])
     return gathered[start : start + tf.shape(x)[0]]
+
+
+def sum_replicas(tensors):
+    """Return the sums of gradients over all replicas; also of sparse ones."""
+    if replica_count() == 1:
+        return list(tensors)
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return list(tensors) if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+
+
+def assign_all(variables, values):
+    """Assign values, the same on all replicas, to Keras variables, also within a replica.
+
+    In a replica each assignment would otherwise synchronize all of them, or be refused.
+    """
+    values = [keras.ops.cast(value, variable.dtype) for variable, value in zip(variables, values, strict=True)]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and tf.distribute.has_strategy():
+            context.merge_call(_assign_in_cross_replica, args=([v.value for v in variables], values))
+            return
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _assign_in_cross_replica(strategy, variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        strategy.extended.update(variable, lambda v, x: v.assign(x), args=(value,), group=False)

@@ -1,0 +1,35 @@
+"""Optimizers: chains of gradient transforms, and wrappers of any Keras optimizer."""
+
+from keras_kicks.optimizers.adabelief import AdaBelief as AdaBelief
+from keras_kicks.optimizers.adagrad import AdaGrad as AdaGrad
+from keras_kicks.optimizers.adam import Adam as Adam
+from keras_kicks.optimizers.chain import Chain as Chain
+from keras_kicks.optimizers.conditional_gradient import ConditionalGradient as ConditionalGradient
+from keras_kicks.optimizers.gradient_descent import SGD as SGD
+from keras_kicks.optimizers.gradient_descent import GradientDescent as GradientDescent
+from keras_kicks.optimizers.momentum import Momentum as Momentum
+from keras_kicks.optimizers.momentum import Nesterov as Nesterov
+from keras_kicks.optimizers.novograd import NovoGrad as NovoGrad
+from keras_kicks.optimizers.proximal_adagrad import ProximalAdaGrad as ProximalAdaGrad
+from keras_kicks.optimizers.rectified_adam import RectifiedAdam as RectifiedAdam
+from keras_kicks.optimizers.rmsprop import RMSProp as RMSProp
+from keras_kicks.optimizers.transforms.adagrad import ScaleByAdaGrad as ScaleByAdaGrad
+from keras_kicks.optimizers.transforms.adam import ScaleByAdaBelief as ScaleByAdaBelief
+from keras_kicks.optimizers.transforms.adam import ScaleByAdam as ScaleByAdam
+from keras_kicks.optimizers.transforms.adam import ScaleByRectifiedAdam as ScaleByRectifiedAdam
+from keras_kicks.optimizers.transforms.adam import ScaleByYogi as ScaleByYogi
+from keras_kicks.optimizers.transforms.adaptive_clip import AdaptiveClip as AdaptiveClip
+from keras_kicks.optimizers.transforms.centralize import CentralizeGradient as CentralizeGradient
+from keras_kicks.optimizers.transforms.clipping import ClipByGlobalNorm as ClipByGlobalNorm
+from keras_kicks.optimizers.transforms.clipping import ClipByNorm as ClipByNorm
+from keras_kicks.optimizers.transforms.clipping import ClipByValue as ClipByValue
+from keras_kicks.optimizers.transforms.conditional_gradient import TowardsBall as TowardsBall
+from keras_kicks.optimizers.transforms.momentum import ScaleByMomentum as ScaleByMomentum
+from keras_kicks.optimizers.transforms.noise import GradientNoise as GradientNoise
+from keras_kicks.optimizers.transforms.novograd import ScaleByNovoGrad as ScaleByNovoGrad
+from keras_kicks.optimizers.transforms.percentile_clip import PercentileClip as PercentileClip
+from keras_kicks.optimizers.transforms.proximal import Proximal as Proximal
+from keras_kicks.optimizers.transforms.rmsprop import ScaleByRMSProp as ScaleByRMSProp
+from keras_kicks.optimizers.transforms.transform import Transform as Transform
+from keras_kicks.optimizers.transforms.weight_decay import AddDecayedWeights as AddDecayedWeights
+from keras_kicks.optimizers.yogi import Yogi as Yogi

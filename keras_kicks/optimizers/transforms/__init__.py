@@ -1,0 +1,1 @@
+"""Gradient transforms, the links of `keras_kicks.optimizers.Chain`."""
