@@ -1,5 +1,6 @@
 """Functions with a gradient of their own, and gradients at a point, on each backend."""
 
+import contextlib
 import functools
 
 import keras
@@ -88,3 +89,12 @@ def _torch(function, tensors, upstream):
         value = function(*tensors)
     gradients = torch.autograd.grad(value, tensors, upstream, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, gradients, strict=True)]
+
+
+def no_gradients():
+    """Return a context in which torch does not record what would be differentiated; elsewhere nothing is done."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()

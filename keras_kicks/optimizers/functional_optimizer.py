@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_kicks._errors import expect, expect_number
 from keras_kicks.ops.cluster import cluster
+from keras_kicks.ops.gradients import no_gradients
 from keras_kicks.ops.replicas import assign_all, sum_replicas
 from keras_kicks.optimizers.blocks import blocks_of
 
@@ -25,6 +26,10 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     def __init__(self, learning_rate, **kwargs):
         super().__init__(checked_rate(type(self).__name__, learning_rate), **kwargs)
 
+    # Whether it sums the gradients of the replicas, and a function of gradients and variables that comes after that and
+    # after accumulation: an optimizer around this one sets them.
+    sums = True
+    hook = None
     # Whether `step` treats elements alike, wherever they are, so that small variables may be laid out in one vector.
     elementwise = False
 
@@ -56,7 +61,8 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         if self.built and trainable_variables is not None:
             trainable_variables = list(trainable_variables)
             self._expect_known(trainable_variables)
-        super().apply(grads, trainable_variables)
+        with no_gradients():
+            super().apply(grads, trainable_variables)
 
     def _expect_known(self, variables):
         unknown = [v.path for v in variables if self._var_key(v) not in self._trainable_variables_indices]
@@ -66,7 +72,8 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     def _backend_apply_gradients(self, grads, trainable_variables):
         places = tuple(self._get_variable_index(v) for v in trainable_variables)
         variables = [self._trainable_variables[place] for place in places]
-        gradients = [dense(g, v) for g, v in zip(sum_replicas(grads), variables, strict=True)]
+        summed = sum_replicas(grads) if self.sums else grads
+        gradients = [dense(g, v) for g, v in zip(summed, variables, strict=True)]
         learning_rate = ops.cast(read(self.learning_rate), "float32")
         number = ops.cast(read(self.iterations) + 1, "float32")
         remembered = keras.tree.flatten(self._state_of(self._present(places)))
@@ -76,22 +83,23 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         def update(gradients):
             return self._update(places, number, learning_rate, gradients, now[: len(places)], now[len(places) :])
 
-        is_update, steps = None, self.gradient_accumulation_steps
-        if not steps:
+        updates, steps = is_update(self), self.gradient_accumulation_steps
+        if updates is None:
             new = update(gradients)
         else:
             accumulators = [self._accumulated_gradients[place] for place in places]
             sums = [g + read(a) for g, a in zip(gradients, accumulators, strict=True)]
-            is_update = ops.equal((read(self._iterations) + 1) % steps, 0)
-            new = ops.cond(is_update, lambda: tuple(update([g / steps for g in sums])), lambda: tuple(now))
+            new = ops.cond(updates, lambda: tuple(update([g / steps for g in sums])), lambda: tuple(now))
             targets += accumulators
-            new = [*new, *(ops.where(is_update, ops.zeros_like(g), g) for g in sums)]
+            new = [*new, *(ops.where(updates, ops.zeros_like(g), g) for g in sums)]
         assign_all(targets, new)
         if self.use_ema:
-            self._average(is_update)
+            self._average(updates)
 
     def _update(self, places, number, learning_rate, gradients, values, state):
         """Return the new values of the variables in these places, and the new state: flat lists."""
+        if self.hook is not None:
+            gradients = self.hook(gradients, [self._trainable_variables[place] for place in places])
         if self.clipnorm:
             gradients = self._clip_gradients(gradients)  # By variable; the other rules are part of the computation.
         blocks = self._present(places)
@@ -105,22 +113,22 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         values = [ops.cast(by_place[place], v.dtype) for place, v in zip(places, variables, strict=True)]
         return [*values, *new[len(blocks) :]]
 
-    def _average(self, is_update):
+    def _average(self, updates):
         """Update the running averages of all variables, and put them into place where it is time."""
         pairs = zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
         variables, averages = zip(*((v, a) for v, a in pairs if a is not None), strict=True)
         iterations = read(self.iterations)
         momentum = ops.where(ops.equal(iterations, 0), 0.0, self.ema_momentum)
-        if is_update is not None:
-            momentum = ops.where(is_update, momentum, 1.0)
+        if updates is not None:
+            momentum = ops.where(updates, momentum, 1.0)
         values, targets, new = [read(v) for v in variables], list(averages), []
         for value, average in zip(values, averages, strict=True):
             share = ops.cast(momentum, value.dtype)
             new.append(share * read(average) + (1 - share) * value)
         if self.ema_overwrite_frequency:
             time = ops.equal((iterations + 1) % self.ema_overwrite_frequency, 0)
-            if is_update is not None:
-                time = ops.logical_and(time, is_update)
+            if updates is not None:
+                time = ops.logical_and(time, updates)
             targets += variables
             new += [ops.where(time, average, value) for average, value in zip(new, values, strict=True)]
         assign_all(targets, new)
@@ -175,6 +183,41 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         return compute
 
 
+def leave_summed(optimizer):
+    """Make an optimizer take gradients for the sums over all replicas."""
+    optimizer.sums = False
+    if not isinstance(optimizer, FunctionalOptimizer):
+        optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+
+
+def hook_gradients(optimizer, hook):
+    """Make an optimizer pass its gradients through a function, after accumulation and before everything else.
+
+    Args:
+        optimizer: A Keras optimizer.
+        hook: Function of the dense gradients and their variables that returns the gradients.
+    """
+    if isinstance(optimizer, FunctionalOptimizer):
+        optimizer.hook = hook
+        return
+    apply, clip, current = optimizer._backend_apply_gradients, optimizer._clip_gradients, []
+
+    def apply_known(grads, trainable_variables):
+        current[:] = trainable_variables
+        return apply(grads, trainable_variables)
+
+    def clip_hooked(grads):
+        return clip(hook([dense(g, v) for g, v in zip(grads, current, strict=True)], list(current)))
+
+    optimizer._backend_apply_gradients, optimizer._clip_gradients = apply_known, clip_hooked
+
+
+def is_update(optimizer):
+    """Return whether a step that is being made updates the variables, or only adds to accumulated gradients."""
+    steps = optimizer.gradient_accumulation_steps
+    return None if not steps else ops.equal((read(optimizer._iterations) + 1) % steps, 0)
+
+
 class _Memory:
     """What would be wrapped if it was an attribute: Keras and TensorFlow track lists and dicts."""
 
@@ -205,6 +248,12 @@ def read(x):
 
         return tf.convert_to_tensor(value)
     return value
+
+
+def snapshot(x):
+    """Return the value of a variable as it is now; on torch the value itself changes with the variable."""
+    value = read(x)
+    return value.clone() if keras.backend.backend() == "torch" else value
 
 
 def dense(gradient, variable):

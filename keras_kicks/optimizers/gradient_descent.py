@@ -30,8 +30,8 @@ class GradientDescent(NamedChain):
 
     Example:
         >>> w = keras.Variable(4.0)
-        >>> GradientDescent(0.25).apply([2 * w], [w])
-        >>> float(w)
+        >>> GradientDescent(0.25).apply([keras.ops.convert_to_tensor(8.0)], [w])
+        >>> float(w.numpy())
         2.0
     """
 
