@@ -46,7 +46,8 @@ clean:  ## remove the environments
 # Most of a test is tracing, on one core; what a file has trained serves all tests in it.
 WORKERS ?= -n 2 --dist loadfile
 
-LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses keras_kicks/layers keras_kicks/losses
+LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses tests/optimizers \
+	keras_kicks/layers keras_kicks/losses keras_kicks/optimizers
 
 .venv/.made:
 	$(PYTHON) -m venv .venv

@@ -1,6 +1,7 @@
 """The table of components: one case or more for every public name, and what each of them declares."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 
 import keras
@@ -60,6 +61,8 @@ OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is
 NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
 TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
 TENSORFLOW_ONLY = "It needs the TensorFlow backend, and says so: its file tests it there."
+MODELS = "It changes the statistics of a model: tests/optimizers has it."
+OPTIMIZER = "An optimizer has no values: what it owes is a table of its own, tests/optimizers/table.py."
 CELLS = "It puts cells together, which the table has: its file tests the result."
 BASE = "An abstract class: its subclasses are in the table."
 
@@ -521,4 +524,18 @@ CASES = {
             kk.diagnostics.gradient_through_time,
         )
     },
+    **{
+        name: Case(
+            lambda dtype: None,
+            lambda: (),
+            "base" if value is kk.optimizers.Transform else "optimizer",
+            value,
+            skips={"every": OPTIMIZER},
+        )
+        for name, value in vars(kk.optimizers).items()
+        if inspect.isclass(value)
+    },
+    "update_batch_normalization": Case(
+        lambda dtype: None, lambda: (), "tool", kk.models.update_batch_normalization, skips={"every": MODELS}
+    ),
 }

@@ -2,3 +2,4 @@
 
 from keras_kicks.models.distiller import Distiller as Distiller
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT
+from keras_kicks.models.update_batch_normalization import update_batch_normalization as update_batch_normalization

@@ -67,6 +67,11 @@ class Chain(FunctionalOptimizer):
         """Whether all transforms treat elements alike."""
         return all(transform.elementwise for transform in self.transforms)
 
+    @property
+    def compiles(self):
+        """Whether all transforms compute the same when they are compiled."""
+        return all(transform.compiles for transform in self.transforms)
+
     def new_state(self, blocks, variables):
         """Create what the transforms remember."""
         return [self._remembered(transform, blocks, variables) for transform in self.transforms]

@@ -32,6 +32,8 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     hook = None
     # Whether `step` treats elements alike, wherever they are, so that small variables may be laid out in one vector.
     elementwise = False
+    # Whether `step` may be compiled by itself.
+    compiles = True
 
     def new_state(self, blocks, variables):
         """Create what is remembered: a list of dicts, of lists over the blocks or of single variables."""
@@ -80,16 +82,21 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
         targets = [*variables, *remembered]
         now = [read(v) for v in targets]
 
-        def update(gradients):
-            return self._update(places, number, learning_rate, gradients, now[: len(places)], now[len(places) :])
-
         updates, steps = is_update(self), self.gradient_accumulation_steps
-        if updates is None:
-            new = update(gradients)
-        else:
+        if updates is not None:
             accumulators = [self._accumulated_gradients[place] for place in places]
             sums = [g + read(a) for g, a in zip(gradients, accumulators, strict=True)]
-            new = ops.cond(updates, lambda: tuple(update([g / steps for g in sums])), lambda: tuple(now))
+            gradients = [g / steps for g in sums]
+        if self.hook is not None:
+            gradients = self.hook(gradients, variables)  # Not in a branch: it assigns what it remembers.
+
+        def update():
+            return self._update(places, number, learning_rate, gradients, now[: len(places)], now[len(places) :])
+
+        if updates is None:
+            new = update()
+        else:
+            new = ops.cond(updates, lambda: tuple(update()), lambda: tuple(now))
             targets += accumulators
             new = [*new, *(ops.where(updates, ops.zeros_like(g), g) for g in sums)]
         assign_all(targets, new)
@@ -98,8 +105,6 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
 
     def _update(self, places, number, learning_rate, gradients, values, state):
         """Return the new values of the variables in these places, and the new state: flat lists."""
-        if self.hook is not None:
-            gradients = self.hook(gradients, [self._trainable_variables[place] for place in places])
         if self.clipnorm:
             gradients = self._clip_gradients(gradients)  # By variable; the other rules are part of the computation.
         blocks = self._present(places)
@@ -148,7 +153,8 @@ class FunctionalOptimizer(keras.optimizers.Optimizer):
     def _computation(self, places):
         """Return the pure function for the variables in these places, compiled by itself where that pays."""
         if places not in self._memory.computations:
-            self._memory.computations[places] = cluster(self._pure(places), key=_shapes)
+            pure = self._pure(places)
+            self._memory.computations[places] = cluster(pure, key=_shapes) if self.compiles else pure
         return self._memory.computations[places]
 
     def _pure(self, places):
@@ -262,5 +268,6 @@ def dense(gradient, variable):
         import tensorflow as tf
 
         if isinstance(gradient, tf.IndexedSlices):
-            return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+            gradient = tf.math.unsorted_segment_sum(gradient.values, gradient.indices, variable.shape[0])
+            return tf.ensure_shape(gradient, variable.shape)
     return ops.convert_to_tensor(gradient)

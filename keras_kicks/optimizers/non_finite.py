@@ -1,7 +1,6 @@
 """Errors from inside of a training step."""
 
 import keras
-from keras import ops
 
 from keras_kicks._errors import expect
 
@@ -35,4 +34,4 @@ def raise_where(owner, finite, paths):
         if any(isinstance(flag, jax.core.Tracer) for flag in finite):
             jax.debug.callback(check, *finite)
             return
-    check(*(bool(ops.convert_to_numpy(flag)) for flag in finite))
+    check(*(bool(flag) for flag in finite))

@@ -107,3 +107,27 @@ def apply(optimizer, gradients, targets):
             optimizer.apply(gradients, targets)
     else:
         optimizer.apply(gradients, targets)
+
+
+def _wrapped(wrapper, inner, *args, **settings):
+    return lambda **k: wrapper(inner(**k), *args, **settings)
+
+
+def _adam(**k):
+    return keras.optimizers.Adam(0.01, **k)
+
+
+WRAPPED = {
+    **{
+        f"GradientClipping, {by}": _wrapped(o.GradientClipping, _adam, by, limit)
+        for by, limit in (("global_norm", 0.5), ("norm", 0.3), ("value", 0.1), ("adaptive", 0.05), ("percentile", 30))
+    },
+    "GradientClipping, skip": _wrapped(o.GradientClipping, _adam, "norm", 0.3, non_finite="skip"),
+    "GradientClipping, raise": _wrapped(o.GradientClipping, _adam, "norm", 0.3, non_finite="raise"),
+    "GradientClipping of a chain": _wrapped(o.GradientClipping, OPTIMIZERS["Adam"], "norm", 0.3),
+    "GradientClipping of Lookahead": lambda **k: o.GradientClipping(o.Lookahead(_adam(**k), 2), "norm", 0.3),
+    "Lookahead": _wrapped(o.Lookahead, _adam, 2, 0.5),
+    "Lookahead of a chain": _wrapped(o.Lookahead, OPTIMIZERS["RMSProp"], 3, 0.3),
+    "StochasticWeightAveraging": _wrapped(o.StochasticWeightAveraging, _adam, 2, 2),
+}
+OPTIMIZERS = {**OPTIMIZERS, **WRAPPED}

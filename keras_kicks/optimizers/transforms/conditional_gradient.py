@@ -40,6 +40,11 @@ class TowardsBall(Transform):
 
     elementwise = False
 
+    @property
+    def compiles(self):
+        """Whether it compiles: TensorFlow's decomposition does not, on the CPU."""
+        return self.norm == "euclidean"
+
     def __init__(self, limit, norm="euclidean"):
         owner = type(self).__name__
         expect_number(owner, limit=limit)

@@ -41,12 +41,17 @@ class Transform:
     tensors from tensors: the optimizer reads and writes the variables, so that a step compiles to one kernel, on any
     backend, and is the same on every replica. The base class changes nothing.
 
+    Returns:
+        A transform for `Chain`.
+
     Attributes:
         elementwise: Whether it treats all elements alike, whatever variable they are in, or none at all. If all
             transforms of a chain do, the gradients of small variables come as one vector, without a path.
+        compiles: Whether it computes the same, but for rounding, when it is compiled.
     """
 
     elementwise = True
+    compiles = True
 
     def slots(self, shape):
         """Return what is remembered for a variable: its shape and first value by name.
