@@ -9,10 +9,10 @@ from keras_kicks.ops.gradients import no_gradients
 
 
 def update_batch_normalization(model, data, batch_size=32):
-    """Estimate mean and variance of every BatchNormalization layer anew.
+    """Estimate mean and variance of every BatchNormalization layer that is trainable anew.
 
     Each becomes the mean over the batches, weighted by their size, with all other weights as they are. Needed after
-    weights were averaged (`keras_kicks.optimizers.StochasticWeightAveraging`, `use_ema`).
+    weights were averaged (`keras_kicks.optimizers.StochasticWeightAveraging`, `use_ema`). Frozen layers keep theirs.
 
     Args:
         model: A built Keras model. Its layers run in training mode.
@@ -40,7 +40,8 @@ def update_batch_normalization(model, data, batch_size=32):
     owner = "update_batch_normalization"
     expect_integer(owner, batch_size=batch_size)
     expect(batch_size >= 1, owner, "batch_size >= 1", batch_size=batch_size)
-    layers = [x for x in parts_by_path(model).values() if isinstance(x, keras.layers.BatchNormalization)]
+    kind = keras.layers.BatchNormalization
+    layers = [x for x in parts_by_path(model).values() if isinstance(x, kind) and x.trainable]
     if not layers:
         return 0
     momenta, seen = [layer.momentum for layer in layers], 0

@@ -7,6 +7,7 @@ from optimizers import references as papers
 import keras_kicks.optimizers as o
 
 C = o.Chain
+SHAPES = (4, 3), (5,)
 
 
 def _decay():
@@ -36,6 +37,7 @@ OPTIMIZERS = {
     "ConditionalGradient": lambda **k: o.ConditionalGradient(0.1, limit=3.0, **k),
     "ConditionalGradient, nuclear": lambda **k: o.ConditionalGradient(0.1, limit=3.0, norm="nuclear", **k),
     "Chain, scheduled": lambda **k: C([o.ScaleByMomentum(0.5)], _decay(), **k),
+    "Chain, scheduled in cycles": lambda **k: C([o.ScaleByMomentum(0.5)], o.CyclicalLearningRate(0.01, 0.1, 2), **k),
     "Chain, ClipByGlobalNorm": lambda **k: C([o.ClipByGlobalNorm(0.5), o.ScaleByAdam()], 0.01, **k),
     "Chain, ClipByNorm": lambda **k: C([o.ClipByNorm(0.3)], 0.1, **k),
     "Chain, ClipByValue": lambda **k: C([o.ClipByValue(0.2)], 0.1, **k),
@@ -73,6 +75,11 @@ RULES = {
 }
 
 
+def shapes_of(name):
+    """Return the shapes of the variables that an optimizer of the table takes: a nuclear norm is that of a matrix."""
+    return SHAPES[:1] if "nuclear" in name else SHAPES
+
+
 def arrays(*shapes, seed=0, steps=None):
     """Return standard normal arrays, or a list of lists of them."""
     rng = np.random.default_rng(seed)
@@ -95,6 +102,12 @@ def variables(*shapes, seed=0, dtype="float32"):
 def numbers(tensors):
     """Return NumPy arrays."""
     return [keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")) for x in tensors]
+
+
+def close(a, b, tolerance=1e-6):
+    """Assert that two lists of arrays are close."""
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 def apply(optimizer, gradients, targets):

@@ -6,24 +6,14 @@ import json
 import keras
 import numpy as np
 import pytest
-from optimizers.table import OPTIMIZERS, apply, arrays, numbers, variables
+from optimizers.table import OPTIMIZERS, SHAPES, apply, arrays, close, numbers, shapes_of, variables
 
 import keras_kicks.optimizers as o
 
-SHAPES = (4, 3), (5,)
 over_all = pytest.mark.parametrize("name", OPTIMIZERS)
 BATCHES = "Keras gives a schedule the number of batches, and not that of updates."
 FAST = "The average is the inner optimizer's, of the fast weights; these go back at times."
 TWO_DIMENSIONS = "The nuclear norm is that of a matrix."
-
-
-def shapes_of(name):
-    return SHAPES[:1] if "nuclear" in name else SHAPES
-
-
-def close(a, b, tolerance=1e-6):
-    for x, y in zip(a, b, strict=True):
-        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 def trained(optimizer, name, steps):

@@ -27,10 +27,8 @@ def errors(optimizer, steps):
     [
         (lambda: o.GradientDescent(2 / (1 + CONDITION)), (CONDITION - 1) / (CONDITION + 1)),
         (
-            lambda: o.Momentum(
-                4 / (1 + np.sqrt(CONDITION)) ** 2, ((np.sqrt(CONDITION) - 1) / (np.sqrt(CONDITION) + 1)) ** 2
-            ),
-            (np.sqrt(CONDITION) - 1) / (np.sqrt(CONDITION) + 1),
+            lambda: o.Momentum(4 / (1 + np.sqrt(CONDITION)) ** 2, BEST**2),
+            BEST,
         ),
     ],
 )

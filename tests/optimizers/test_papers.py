@@ -4,16 +4,14 @@ import keras
 import numpy as np
 import pytest
 from optimizers import references
-from optimizers.table import OPTIMIZERS, RULES, apply, arrays, numbers, variables
+from optimizers.table import OPTIMIZERS, RULES, SHAPES, apply, arrays, numbers, shapes_of, variables
 
 import keras_kicks.optimizers as o
-
-SHAPES = (4, 3), (5,)
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_five_steps_of_the_paper(name):
-    shapes = SHAPES[:1] if "nuclear" in name else SHAPES
+    shapes = shapes_of(name)
     targets, gradients = variables(*shapes), arrays(*shapes, seed=1, steps=5)
     first = numbers(targets)
     optimizer = OPTIMIZERS[name]()

@@ -3,23 +3,13 @@
 import keras
 import numpy as np
 import pytest
-from optimizers.table import OPTIMIZERS, apply, arrays, numbers, variables
+from optimizers.table import OPTIMIZERS, SHAPES, apply, arrays, close, numbers, shapes_of, variables
 
 import keras_kicks.optimizers as o
 
 pytestmark = pytest.mark.tensorflow
-SHAPES = (4, 3), (5,)
 ROWS = "The optimizer inside is Keras's Adam, which squares rows that come twice one by one."
 over_all = pytest.mark.parametrize("name", OPTIMIZERS)
-
-
-def shapes_of(name):
-    return SHAPES[:1] if "nuclear" in name else SHAPES
-
-
-def close(a, b, tolerance=1e-6):
-    for x, y in zip(a, b, strict=True):
-        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 @over_all

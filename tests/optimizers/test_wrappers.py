@@ -3,12 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from optimizers.table import apply, arrays, numbers, variables
+from optimizers.table import SHAPES, apply, arrays, close, numbers, variables
 
 import keras_kicks.optimizers as o
 from keras_kicks.models import update_batch_normalization
 
-SHAPES = (4, 3), (5,)
 NAN = [np.full((4, 3), np.nan, "float32"), np.ones(5, "float32")]
 
 
@@ -17,11 +16,6 @@ def steps_of(optimizer, steps):
     for gradients in steps:
         apply(optimizer, gradients, targets)
     return numbers(targets)
-
-
-def close(a, b, tolerance=1e-6):
-    for x, y in zip(a, b, strict=True):
-        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +105,14 @@ def test_averages_are_means_and_come_into_place_after_fit():
         path.append(numbers(targets))
     optimizer.finalize_variable_values(targets)
     close(numbers(targets), [np.mean(ws, axis=0) for ws in zip(path[2], path[4], path[6], strict=True)])
+
+
+def test_frozen_statistics_stay_and_are_not_counted():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.BatchNormalization()])
+    model.layers[0].trainable = False
+    before = numbers(model.layers[0].weights)
+    assert update_batch_normalization(model, arrays((8, 3), seed=2)[0]) == 1
+    close(numbers(model.layers[0].weights), before, 0)
 
 
 def test_statistics_are_made_for_the_averaged_weights():
