@@ -98,6 +98,21 @@ def test_a_variable_without_gradient_stays(name, missing):
         close(numbers(targets)[1 - missing : 2 - missing], numbers(alone))
 
 
+@pytest.mark.parametrize("name", ["Momentum", "AdaGrad", "RMSProp"])
+def test_a_step_without_a_gradient_is_not_remembered(name):
+    """The state of a variable stays too, also where small variables are laid out in one vector."""
+    targets, optimizer = variables(*SHAPES), OPTIMIZERS[name]()
+    steps = arrays(*SHAPES, seed=1, steps=4)
+    alone = trained(OPTIMIZERS[name](), name, [steps[0], steps[3]])
+    for number, (kernel, bias) in enumerate(steps):
+        if number in (0, 3):
+            apply(optimizer, [kernel, bias], targets)
+            continue
+        with pytest.warns(UserWarning, match="Gradients do not exist"):
+            apply(optimizer, [kernel, None], targets)
+    close(numbers(targets)[1:], alone[1:])
+
+
 @over_all
 def test_zero_gradients_are_finite(name):
     zeros = [np.zeros(shape, "float32") for shape in shapes_of(name)]
@@ -155,6 +170,19 @@ def test_dtypes_stay(name, dtype):
     if isinstance(optimizer, o.Chain):
         tolerance = {"bfloat16": 5e-2, "float16": 5e-3, "float64": 1e-5}[dtype]
         close(numbers(targets), trained(OPTIMIZERS[name](), name, steps), tolerance)
+
+
+def test_narrow_variables_accumulate():
+    """Both branches of a step, the update and none, have the variables' dtype."""
+    targets, optimizer = variables(*SHAPES, dtype="bfloat16"), o.Adam(0.1, gradient_accumulation_steps=2)
+    first = numbers(targets)
+    for number, gradients in enumerate(arrays(*SHAPES, seed=1, steps=2)):
+        assert all((a == b).all() for a, b in zip(numbers(targets), first, strict=True)), number
+        apply(optimizer, [keras.ops.cast(g, "bfloat16") for g in gradients], targets)
+    assert {v.dtype for v in targets} == {"bfloat16"}
+    # Adam's first step has the length of the learning rate in every element.
+    for before, after in zip(first, numbers(targets), strict=True):
+        np.testing.assert_allclose(np.abs(after - before), 0.1, rtol=0.1)
 
 
 def test_no_other_variables():
