@@ -22,6 +22,8 @@ QUESTIONS = (
     "truncated_bptt",
     "tree_lstm",
     "teacher_forcing",
+    "optimizers",
+    "gradient_flow",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

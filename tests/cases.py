@@ -54,6 +54,7 @@ OWN_DRAWS = "Replicas draw numbers of their own, which no step on one device has
 NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other predictions, other noise."
 MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
 CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
+REPORT = "It holds numbers that a callback has found: tests/callbacks has what it makes of them."
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
 DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in tests/diagnostics."
@@ -474,6 +475,13 @@ CASES = {
     "ScheduledSampling": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.ScheduledSampling, skips={"every": CALLBACK}
     ),
+    "GradientFlow": Case(
+        lambda dtype: None, lambda: (), "callback", kk.callbacks.GradientFlow, skips={"every": CALLBACK}
+    ),
+    **{
+        result.__name__: Case(lambda dtype: None, lambda: (), "tool", result, skips={"every": REPORT})
+        for result in (kk.callbacks.GradientReport, kk.callbacks.LayerFlow)
+    },
     "PruningCallback": Case(
         lambda dtype: None, lambda: (), "callback", kk.compression.PruningCallback, skips={"every": CALLBACK}
     ),

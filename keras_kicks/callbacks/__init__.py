@@ -1,4 +1,7 @@
 """Observers and controllers of training."""
 
+from keras_kicks.callbacks.gradient_flow import GradientFlow as GradientFlow
+from keras_kicks.callbacks.gradient_report import GradientReport as GradientReport
+from keras_kicks.callbacks.gradient_report import LayerFlow as LayerFlow
 from keras_kicks.callbacks.scheduled_sampling import ScheduledSampling as ScheduledSampling
 from keras_kicks.callbacks.tensorboard import TensorBoard as TensorBoard

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_kicks._figures import new_figure, pixels
+
 
 def gradient_picture(curves, size=(7.0, 4.0)):
     """Draw the median norm of each curve over the lag, on a logarithmic scale.
@@ -16,13 +18,7 @@ def gradient_picture(curves, size=(7.0, 4.0)):
     Raises:
         ImportError: there is no matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        remedy = "Install it, or write without the picture."
-        raise ImportError(f"gradient_picture: expected matplotlib; got error={error!r}. {remedy}") from error
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    figure = new_figure("gradient_picture", size)
     axes = figure.add_subplot(xlabel="lag: steps before the last", ylabel="||dL / dh||, median of samples")
     drawn = False
     for curve in curves:
@@ -35,9 +31,7 @@ def gradient_picture(curves, size=(7.0, 4.0)):
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure)
 
 
 def _drawable(values):

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from keras_kicks._text_tables import aligned, markdown
 from keras_kicks.diagnostics.gradient_picture import gradient_picture
 
 # A gradient that shrinks by more than this over the whole sequence is lost beside that of the last steps, which the
@@ -100,16 +101,8 @@ class GradientThroughTime:
         return found[layer]
 
     def __str__(self):
-        lines = self._rows()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        left = (0, len(widths) - 1)
-        return "\n".join(
-            "  ".join(
-                cell.ljust(width) if i in left else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        rows = self._rows()
+        return aligned(rows, left=(0, len(rows[0]) - 1))
 
     def picture(self):
         """Return the median norms over the lag on a logarithmic scale, each in a band from the 0.1 to the 0.9 quantile.
@@ -130,7 +123,7 @@ class GradientThroughTime:
 
         - `gradient_through_time/<layer>/norm_by_lag_at_<step>`: the median norm, with the lag as TensorBoard's step;
         - `gradient_through_time/<layer>/rate` at `step`: a curve over training, if written again and again;
-        - `gradient_through_time`, at `step`: the table as a text, and the picture.
+        - `gradient_through_time`, at `step`: the table as a text, and `gradient_through_time/picture`.
 
         Args:
             log_dir: Directory of the run, or a writer of `tf.summary`.
@@ -147,11 +140,9 @@ class GradientThroughTime:
                 for lag, norm in enumerate(curve.median):
                     tf.summary.scalar(f"{tag}/norm_by_lag_at_{step}", norm, step=lag)
                 tf.summary.scalar(f"{tag}/rate", curve.rate)
-            header, *rows = (f"| {' | '.join(row)} |" for row in self._rows())
-            rule = "| " + " | ".join("-" * len(self._rows()[0])) + " |"
-            tf.summary.text("gradient_through_time", "\n".join([header, rule, *rows]))
+            tf.summary.text("gradient_through_time", markdown(self._rows()))
             if picture:
-                tf.summary.image("gradient_through_time", self.picture()[None])
+                tf.summary.image("gradient_through_time/picture", self.picture()[None])
         writer.flush()
         if own:
             writer.close()

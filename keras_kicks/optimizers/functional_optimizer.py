@@ -224,6 +224,21 @@ def is_update(optimizer):
     return None if not steps else ops.equal((read(optimizer._iterations) + 1) % steps, 0)
 
 
+def steps_to_update(optimizer, ahead=0):
+    """Return how many steps only add to accumulated gradients before the next one that updates the variables.
+
+    Args:
+        optimizer: A Keras optimizer; with others around it, what the innermost does counts.
+        ahead: Steps from now on that are not looked at.
+    """
+    while (inner := getattr(optimizer, "inner_optimizer", None) or getattr(optimizer, "optimizer", None)) is not None:
+        optimizer = inner
+    steps = optimizer.gradient_accumulation_steps
+    if not steps or not optimizer.built:
+        return (steps or 1) - 1 - ahead % (steps or 1)
+    return (steps - 1 - int(ops.convert_to_numpy(optimizer._iterations)) - ahead) % steps
+
+
 class _Memory:
     """What would be wrapped if it was an attribute: Keras and TensorFlow track lists and dicts."""
 

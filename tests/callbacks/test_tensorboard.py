@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from event_files import read
 
 from keras_kicks.callbacks import TensorBoard
 from keras_kicks.layers import MaxoutDense
@@ -13,20 +14,6 @@ from keras_kicks.losses import LogitsDistillation
 from keras_kicks.models import Distiller
 
 pytestmark = pytest.mark.tensorflow
-
-
-def read(folder):
-    """Return [(step, value)] by tag: floats, texts, and (width, height, PNG files...) of images."""
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    from tensorboard.util import tensor_util
-
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        for event in EventFileLoader(os.path.join(folder, name)).Load():
-            for value in event.summary.value:
-                array = tensor_util.make_ndarray(value.tensor)
-                found.setdefault(value.tag, []).append((event.step, array.item() if array.size == 1 else array))
-    return found
 
 
 def data(n=20):

@@ -107,7 +107,7 @@ def test_what_has_no_logarithm_is_drawn_too():
 @pytest.mark.tensorflow
 def test_tensorboard_gets_the_curve_the_rate_the_table_and_the_picture(tmp_path):
     import tensorflow as tf
-    from callbacks.test_tensorboard import read
+    from event_files import read
 
     result = GradientThroughTime((curve(geometric(0.5, 6), "first"), curve(geometric(1.0, 4), "second")))
     result.write(tmp_path / "own", step=7)
@@ -119,26 +119,27 @@ def test_tensorboard_gets_the_curve_the_rate_the_table_and_the_picture(tmp_path)
     tags = [
         f"gradient_through_time/{name}/{tag}" for name in ("first", "second") for tag in ("norm_by_lag_at_7", "rate")
     ]
-    assert sorted(found) == sorted(["gradient_through_time", *tags])
+    assert sorted(found) == sorted(["gradient_through_time", "gradient_through_time/picture", *tags])
     for name in ("first", "second"):
         lags, norms = zip(*found[f"gradient_through_time/{name}/norm_by_lag_at_7"], strict=True)
         assert list(lags) == result[name].lags.tolist()
         np.testing.assert_allclose(norms, result[name].median, rtol=1e-6)
         assert found[f"gradient_through_time/{name}/rate"] == [(7, pytest.approx(result[name].rate))]
-    (_, text), (step, image) = found["gradient_through_time"]
+    (_, text), (step, image) = *found["gradient_through_time"], *found["gradient_through_time/picture"]
     assert text.decode().splitlines()[2].split(" | ")[0] == "| first"
     assert step == 7
     assert image[:2].tolist() == [b"700", b"400"]
     np.testing.assert_array_equal(tf.io.decode_png(image[2]), result.picture())
     again = read(tmp_path / "given")
     assert [step for step, _ in again["gradient_through_time/first/rate"]] == [7, 8]
-    assert [step for step, _ in again["gradient_through_time"]] == [7, 7, 8]
+    assert [step for step, _ in again["gradient_through_time"]] == [7, 8]
+    assert [step for step, _ in again["gradient_through_time/picture"]] == [7]
 
 
 @pytest.mark.tensorflow
 def test_the_callback_draws_it(tmp_path):
     """As the function of an image of `keras_kicks.callbacks.TensorBoard`."""
-    from callbacks.test_tensorboard import read
+    from event_files import read
 
     from keras_kicks.callbacks import TensorBoard
     from keras_kicks.diagnostics import gradient_through_time
