@@ -528,8 +528,10 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DIAGNOSTIC})
         for tool in (
+            kk.diagnostics.GradientNoise,
             kk.diagnostics.GradientThroughTime,
             kk.diagnostics.StateGradient,
+            kk.diagnostics.gradient_noise_scale,
             kk.diagnostics.gradient_through_time,
         )
     },
