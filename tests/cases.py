@@ -480,7 +480,7 @@ CASES = {
     ),
     **{
         result.__name__: Case(lambda dtype: None, lambda: (), "tool", result, skips={"every": REPORT})
-        for result in (kk.callbacks.GradientReport, kk.callbacks.LayerFlow)
+        for result in (kk.callbacks.GradientReport, kk.callbacks.LayerFlow, kk.callbacks.gradient_flow_picture)
     },
     "PruningCallback": Case(
         lambda dtype: None, lambda: (), "callback", kk.compression.PruningCallback, skips={"every": CALLBACK}
@@ -528,7 +528,7 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DIAGNOSTIC})
         for tool in (
-            kk.diagnostics.GradientNoise,
+            kk.diagnostics.GradientNoiseScale,
             kk.diagnostics.GradientThroughTime,
             kk.diagnostics.StateGradient,
             kk.diagnostics.gradient_noise_scale,

@@ -122,7 +122,8 @@ class GradientFlow(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         """Let the step be recorded, if its turn has come."""
-        if not self._attached:
+        # Another callback may have had the training function made anew, with other trainable weights.
+        if not self._attached or not isinstance(self.model.train_function, RecordedStep):
             if not self.model.built and not self._seen:
                 return  # A model that its first step builds has no weights yet.
             self._attach()

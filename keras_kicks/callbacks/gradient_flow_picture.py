@@ -34,6 +34,7 @@ def gradient_flow_picture(reports, size=(7.0, 4.0)):
         axes.set_xticks(range(1, len(names) + 1), names, rotation=90, fontsize="x-small")
     else:
         axes.set_xlabel("layer, from the input")
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return pixels(figure)

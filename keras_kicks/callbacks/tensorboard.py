@@ -19,6 +19,9 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     - `epoch_learning_rate`, and `batch_learning_rate` where `update_freq` is "batch" or a number (with a number, Keras
       leaves epochs out; here all are written);
+    - `epoch_gradient_norm` (before clipping, in the last step), `epoch_clip_rate` (of all steps so far) and
+      `epoch_non_finite_steps`, and the same for batches, of an optimizer with
+      `keras_kicks.optimizers.GradientClipping` in it;
     - `epoch_steps_per_second` and `epoch_examples_per_second`: of training alone, without validation and what
       callbacks do at the end of the epoch; the first epoch includes the time to compile. Examples are left out where
       they are unknown: in a model with a `train_step` or `metrics` of its own, and beyond 2^24 in one epoch;
@@ -113,7 +116,7 @@ class TensorBoard(keras.callbacks.TensorBoard):
         self._batches += 1
         if self.update_freq != "epoch" and self._batches % self.update_freq == 0:
             self._sync()
-            logs = {**(logs or {}), **_learning_rate(self.model.optimizer)}
+            logs = {**(logs or {}), **_learning_rate(self.model.optimizer), **_clipping(self.model.optimizer)}
         super().on_train_batch_end(batch, logs)
         if not self._described:
             self._describe()
@@ -126,7 +129,8 @@ class TensorBoard(keras.callbacks.TensorBoard):
 
     def on_epoch_end(self, epoch, logs=None):
         """Write what belongs to an epoch."""
-        logs = {**(logs or {}), **_learning_rate(self.model.optimizer), **self._throughput.read()}
+        optimizer = self.model.optimizer
+        logs = {**(logs or {}), **_learning_rate(optimizer), **_clipping(optimizer), **self._throughput.read()}
         if self.norms_freq and epoch % self.norms_freq == 0:
             logs.update(self._read_norms())
         # Keras would count validation into the steps per second of an epoch.
@@ -195,3 +199,11 @@ def _learning_rate(optimizer):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(optimizer, "learning_rate", None)
     return {} if rate is None else {"learning_rate": float(keras.ops.convert_to_numpy(rate))}
+
+
+def _clipping(optimizer):
+    """Return what the first optimizer tells that clips, from the outside to the inside."""
+    while optimizer is not None and not hasattr(optimizer, "clip_rate"):
+        optimizer = getattr(optimizer, "inner_optimizer", None) or getattr(optimizer, "optimizer", None)
+    names = () if optimizer is None else ("gradient_norm", "clip_rate", "non_finite_steps")
+    return {name: float(getattr(optimizer, name)) for name in names}

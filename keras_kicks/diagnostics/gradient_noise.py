@@ -10,7 +10,7 @@ from keras_kicks._text_tables import aligned, markdown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GradientNoise:
+class GradientNoiseScale:
     """The gradient of all data, and the noise in that of a batch; a table when printed.
 
     Args:

@@ -8,7 +8,7 @@ from keras_kicks._errors import expect, expect_integer
 from keras_kicks._layer_tree import parts_by_path
 from keras_kicks.callbacks.layer_norms import weights_by_layer
 from keras_kicks.compression.prune import expect_model
-from keras_kicks.diagnostics.gradient_noise import GradientNoise
+from keras_kicks.diagnostics.gradient_noise import GradientNoiseScale
 from keras_kicks.diagnostics.loss_gradients import batches, given_batches, gradient_function
 from keras_kicks.diagnostics.unchanged import unchanged
 
@@ -44,7 +44,7 @@ def gradient_noise_scale(model, x, y=None, sample_weight=None, *, loss=None, bat
         seed: Seed of the order in which the samples are taken, or None.
 
     Returns:
-        A `GradientNoise`: the noise scale of all weights and of each layer, the gradient, and what a batch size costs.
+        A `GradientNoiseScale`: that of all weights and of each layer, the gradient, and what a batch size costs.
 
     Raises:
         NotImplementedError: the backend is JAX.
@@ -89,7 +89,7 @@ def gradient_noise_scale(model, x, y=None, sample_weight=None, *, loss=None, bat
         own = [places[id(v)] for v in weights if id(v) in places]
         if own:
             layers[path] = tuple(own)
-    return GradientNoise(tuple(mean), tuple(traces), samples, count, layers)
+    return GradientNoiseScale(tuple(mean), tuple(traces), samples, count, layers)
 
 
 def _moments(data, gradients, variables):

@@ -335,6 +335,25 @@ def test_after_an_interrupted_fit_it_goes_on():
     assert net.train_function is not before
 
 
+class Unfreeze(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.layers[0].trainable = True
+            self.model.optimizer = SGD(0.1)
+            self.model.make_train_function(force=True)
+
+
+def test_a_layer_that_is_trained_from_the_second_epoch_on():
+    net, flow = network(), Samples(sample_freq=2)
+    net.layers[0].trainable = False
+    net.compile("sgd", "mse")
+    net.fit(*data(), batch_size=BATCH, epochs=2, verbose=0, callbacks=[flow, Unfreeze()])
+    assert [set(sample.statistics) for sample in flow.kept.values()] == [{"second", "last"}] * 3 + [
+        {"first", "second", "last"}
+    ] * 3
+    assert not hasattr(net.train_function, "record")
+
+
 def test_a_model_that_is_saved_in_between_has_its_own_activations(tmp_path):
     net, path = network(), tmp_path / "{batch}.keras"
     net.compile("sgd", "mse")

@@ -8,7 +8,7 @@ import pytest
 from event_files import kinds, read
 from keras import layers
 
-from keras_kicks.callbacks import GradientFlow, GradientReport, LayerFlow
+from keras_kicks.callbacks import GradientFlow, GradientReport, LayerFlow, gradient_flow_picture
 
 pytestmark = pytest.mark.tensorflow
 
@@ -103,6 +103,14 @@ def test_it_draws_what_a_logarithm_has_and_leaves_out_the_rest(rms):
     assert image.shape == (400, 700, 3)
     assert image.dtype == np.uint8
     assert image.min() < 100 < image.max()
+
+
+def test_several_models_are_drawn_as_several_curves():
+    one, two = report([1e-6, 1.0]), report([1.0, 1.0, 1.0])
+    both = gradient_flow_picture({"one": one, "two": two})
+    colors = {tuple(pixel) for pixel in both.reshape(-1, 3)}
+    assert {(31, 119, 180), (255, 127, 14)} <= colors  # The first two of matplotlib's cycle.
+    assert (255, 127, 14) not in {tuple(pixel) for pixel in one.picture().reshape(-1, 3)}
 
 
 def deep(activation, scale, depth=8):

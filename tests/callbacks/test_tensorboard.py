@@ -12,6 +12,7 @@ from keras_kicks.callbacks import TensorBoard
 from keras_kicks.layers import MaxoutDense
 from keras_kicks.losses import LogitsDistillation
 from keras_kicks.models import Distiller
+from keras_kicks.optimizers import GradientClipping, Lookahead
 
 pytestmark = pytest.mark.tensorflow
 
@@ -49,6 +50,18 @@ def test_learning_rate_is_that_of_the_optimizer_inside_of_loss_scaling(tmp_path)
     found = fit(tmp_path, model(optimizer=keras.optimizers.SGD(0.25)), update_freq=3)
     assert found["epoch_learning_rate"] == [(0, 0.25), (1, 0.25)]
     assert found["batch_learning_rate"] == [(3, 0.25), (6, 0.25)]
+
+
+@pytest.mark.parametrize("around", [lambda o: o, keras.optimizers.LossScaleOptimizer, lambda o: Lookahead(o)])
+def test_clipping_is_shown(tmp_path, around):
+    optimizer = GradientClipping(keras.optimizers.SGD(0.1), limit=1e-3, non_finite="skip")
+    found = fit(tmp_path, model(optimizer=around(optimizer)), update_freq=3)
+    assert [step for step, _ in found["epoch_clip_rate"]] == [0, 1]
+    assert found["epoch_clip_rate"][1] == (1, 1.0)
+    assert found["batch_gradient_norm"][-1] == (6, pytest.approx(optimizer.gradient_norm, rel=1e-6))
+    assert optimizer.gradient_norm > 1e-3
+    assert found["epoch_non_finite_steps"] == [(0, 0.0), (1, 0.0)]
+    assert "epoch_clip_rate" not in fit(tmp_path / "other", model())
 
 
 class Weights(keras.callbacks.Callback):

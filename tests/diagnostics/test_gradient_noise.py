@@ -6,7 +6,7 @@ import pytest
 from event_files import read
 from keras import layers
 
-from keras_kicks.diagnostics import GradientNoise, gradient_noise_scale
+from keras_kicks.diagnostics import GradientNoiseScale, gradient_noise_scale
 
 SAMPLES = 60
 
@@ -89,7 +89,7 @@ def test_what_a_batch_is_off_by():
 
 
 def test_steps_and_samples_trade_off():
-    noise = GradientNoise((np.array([2.0]),), (40.0,), 10**9, 10, {"a": (0,)})
+    noise = GradientNoiseScale((np.array([2.0]),), (40.0,), 10**9, 10, {"a": (0,)})
     assert noise.noise_scale == pytest.approx(10.0)
     size = np.array([1, 10, 100])
     np.testing.assert_allclose(noise.steps(size), [11.0, 2.0, 1.1], rtol=1e-6)
@@ -98,7 +98,7 @@ def test_steps_and_samples_trade_off():
 
 
 def test_a_gradient_that_cannot_be_told_from_zero():
-    noise = GradientNoise((np.array([1.0]),), (40.0,), 10, 10, {"a": (0,)})
+    noise = GradientNoiseScale((np.array([1.0]),), (40.0,), 10, 10, {"a": (0,)})
     assert noise.noise_scale == np.inf
     with pytest.raises(KeyError, match="'b'; there are: 'a'"):
         noise.of_layer("b")
