@@ -139,6 +139,13 @@ def _distiller(dtype):
     return distiller
 
 
+def _sharpness_aware(dtype):
+    layers = [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
+    model = kk.models.SharpnessAware(keras.Sequential([keras.Input((6,)), *layers]), 0.1)
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
 def _truncated(dtype):
     layers = [L.GRU(4, return_sequences=True, dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
     model = kk.models.TruncatedBPTT(keras.Sequential([keras.Input((None, 5)), *layers]), 2, 4, updates="sequence")
@@ -462,6 +469,14 @@ CASES = {
         "model",
         kk.models.Distiller,
         mask="dropped",
+    ),
+    "SharpnessAware": Case(
+        _sharpness_aware,
+        lambda: (normal(8, 6),),
+        "model",
+        kk.models.SharpnessAware,
+        mask="dropped",
+        skips={} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY},
     ),
     "TruncatedBPTT": Case(
         _truncated,
