@@ -84,7 +84,7 @@ class GradientReport:
 
     def _judged(self):
         layers = [layer for layer in self.layers if not math.isnan(layer.gradient_rms)]
-        infinite = [layer.path for layer in layers if math.isinf(layer.gradient_rms)]
+        infinite = [layer.path for layer in self.layers if math.isinf(layer.gradient_norm)]
         verdict, reasons = "unknown", []
         if infinite:
             verdict, reasons = "exploding", [f"The gradient is not finite in {_listed(infinite)}."]

@@ -81,6 +81,12 @@ def test_layers_of_which_nothing_is_known_have_no_part_in_the_verdict():
     assert found.verdict == "healthy"
 
 
+def test_what_has_no_kernel_can_be_infinite_too():
+    found = report([1.0, 1.0], norms=(np.inf,), a=LayerFlow("norm", np.inf))
+    assert found.verdict == "exploding"
+    assert found.reasons == ("The gradient is not finite in norm.",)
+
+
 def test_it_prints_as_a_table():
     lines = str(report([0.0001, 1.0], a=LayerFlow("relu", dead=0.25))).splitlines()
     assert lines[0].split("  ")[0] == "layer"
