@@ -8,5 +8,6 @@ from keras_kicks import layers as layers
 from keras_kicks import losses as losses
 from keras_kicks import models as models
 from keras_kicks import optimizers as optimizers
+from keras_kicks import regularizers as regularizers
 
 __version__ = "0.1.0"

@@ -18,8 +18,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "cell" (of a recurrent layer), "loss", "function", "model", "callback", "tool" (of models and
-            files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "regularizer", "function", "model", "callback", "tool" (of
+            models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -69,6 +69,7 @@ CELLS = "It puts cells together, which the table has: its file tests the result.
 BASE = "An abstract class: its subclasses are in the table."
 
 L, S = kk.layers, kk.losses
+INF = float("inf")
 
 
 def _layer(make, *shape, **declared):
@@ -137,6 +138,11 @@ def _distiller(dtype):
     distiller = kk.models.Distiller(model(8, "teacher"), model(4, "student"), losses, [1.0, 0.5])
     distiller.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return distiller
+
+
+def _penalty(public, **arguments):
+    """A case for a regularizer of a kernel."""
+    return Case(lambda dtype: public(weight=0.3, **arguments), lambda: (normal(4, 3),), "regularizer", public)
 
 
 def _sharpness_aware(dtype):
@@ -460,6 +466,15 @@ CASES = {
     "DistillationLoss": Case(
         lambda dtype: S.DistillationLoss(), lambda: (), "base", S.DistillationLoss, skips={"every": BASE}
     ),
+    **{
+        f"Lp-{name}": _penalty(kk.regularizers.Lp, p=p, squared=squared)
+        for name, p, squared in (("half", 0.5, False), ("3", 3.0, False), ("2-squared", 2.0, True), ("inf", INF, False))
+    },
+    "Lasso": _penalty(kk.regularizers.Lasso),
+    "Ridge": _penalty(kk.regularizers.Ridge),
+    "Ridge-squared": _penalty(kk.regularizers.Ridge, squared=True),
+    "ElasticNet": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3),
+    "ElasticNet-scikit-learn": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3, form="scikit-learn"),
     "TensorBoard": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.TensorBoard, skips={"every": CALLBACK}
     ),

@@ -27,6 +27,11 @@ NOT_OWED = {
         "replicas": "A function has no weights to train.",
         "shapes": "A function computes no symbolic shape.",
     },
+    "regularizer": {
+        "shapes": "A regularizer returns a scalar.",
+        "mixed_precision": "A regularizer has no dtype policy: it gets weights in float32.",
+        "mask": "A regularizer sees weights.",
+    },
     "model": {
         "gradient": "The gradient of a model's loss is tested in its file, against training by hand.",
         "mask": "The model it holds passes the mask; its file tests what its losses make of it.",

@@ -26,7 +26,7 @@ def make_alone(case, dtype=None):
 
 def call(case, component, inputs, training=False):
     """Call a component of any kind."""
-    if case.kind == "loss":
+    if case.kind in ("loss", "regularizer"):
         return component(*inputs)
     if "training" in inspect.signature(getattr(component, "call", component)).parameters:
         return component(*inputs, training=training)
@@ -67,6 +67,12 @@ def model_of(case, component, free=()):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(predictions.shape[-1])])
         model.compile(keras.optimizers.SGD(0.1), component, jit_compile=False)
         return model, (np.random.default_rng(1).normal(size=(len(labels), 4)).astype("float32"), labels)
+    if case.kind == "regularizer":
+        dense = keras.layers.Dense(inputs[0].shape[-1], kernel_regularizer=component)
+        model = keras.Sequential([keras.Input(inputs[0].shape[:1]), dense])
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        rng = np.random.default_rng(1)
+        return model, [rng.normal(size=(8, n)).astype("float32") for n in inputs[0].shape]
     arguments = symbols(inputs, free)
     # A weight before the component, so that each trains something and passes a gradient on.
     last = max(place for place, x in enumerate(inputs) if np.issubdtype(x.dtype, np.floating))

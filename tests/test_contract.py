@@ -19,8 +19,9 @@ from keras import ops
 import keras_kicks
 
 DOCS = Path(__file__).parents[1] / "docs" / "components.md"
-NAMES = ("callbacks", "compression", "datasets", "diagnostics", "layers", "losses", "models", "optimizers")
-AREAS = [getattr(keras_kicks, name) for name in NAMES]
+TOOLS = ("callbacks", "compression", "datasets", "diagnostics")
+PARTS = ("layers", "losses", "models", "optimizers", "regularizers")
+AREAS = [getattr(keras_kicks, name) for name in (*TOOLS, *PARTS)]
 
 
 def over_cases(check):
@@ -162,7 +163,7 @@ def test_docstring_has_its_sections(name):
     takes_nothing = inspect.isclass(value) and value.__init__ is object.__init__
     if takes_nothing:
         sections -= {"Args"}
-    if kinds & {"layer", "cell", "loss", "model"}:
+    if kinds & {"layer", "cell", "loss", "model", "regularizer"}:
         sections |= {"Call arguments"}
     if kinds <= {"layer", "cell"} and keras_kicks.layers.__name__ in name:
         sections |= {"Masking"}
