@@ -33,7 +33,8 @@ def to_tflite(model, path, mode="float32", representative_data=None, int8_io=Fal
         path: File to write or replace, that ends with .tflite.
         mode: "float32"; "float16": weights of 16 bits, computed as float32; "dynamic": weights of 8 bits, activations
             quantized as they come; "int8": weights, activations and what is computed of 8 bits, but for operations
-            that LiteRT has in float32 alone, as NEG and SQUARE in the statistics of LayerNormalization.
+            that LiteRT has in float32 alone, as NEG and SQUARE in the statistics of LayerNormalization, and for the
+            SPLIT of unrolled gates, which TensorFlow's converter at times leaves in float32, at times not.
         representative_data: What the ranges of activations are measured with for "int8", a few hundred samples as the
             model will see: inputs as for `model.predict` (arrays, or a list or dict of them), or an iterable of batches
             such as a `tf.data.Dataset`; a tuple is (x, y), as for `fit`. Not needed by a model from `quantize_model`,
