@@ -75,7 +75,7 @@ def train(model, epochs, folder, rate=0.05, callbacks=()):
 
 
 def figure_of(curves, title, label):
-    """Return a PNG of means and standard deviations: {name: array of shape (points, 2)}."""
+    """Return a picture of means and standard deviations: {name: array of shape (points, 2)}."""
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=label, ylabel="activation: mean and standard deviation")
     for name, values in curves.items():

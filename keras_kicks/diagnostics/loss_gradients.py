@@ -72,8 +72,8 @@ def batches(owner, x, y, sample_weight, batch_size, seed):
 
     Args:
         owner: Name of the function that asks.
-        x: Arrays in any structure, or an iterable of batches as `fit` takes them.
-        y: Arrays, or None.
+        x: Arrays in any structure.
+        y: Arrays in any structure, or None.
         sample_weight: Array, or None.
         batch_size: Samples of a batch of arrays.
         seed: Of the order in which arrays are taken.

@@ -233,10 +233,9 @@ def steps_to_update(optimizer, ahead=0):
     """
     while (inner := getattr(optimizer, "inner_optimizer", None) or getattr(optimizer, "optimizer", None)) is not None:
         optimizer = inner
-    steps = optimizer.gradient_accumulation_steps
-    if not steps or not optimizer.built:
-        return (steps or 1) - 1 - ahead % (steps or 1)
-    return (steps - 1 - int(ops.convert_to_numpy(optimizer._iterations)) - ahead) % steps
+    steps = optimizer.gradient_accumulation_steps or 1
+    done = int(ops.convert_to_numpy(optimizer._iterations)) if steps > 1 and optimizer.built else 0
+    return (steps - 1 - done - ahead) % steps
 
 
 class _Memory:

@@ -5,11 +5,11 @@ from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_number
 from keras_kicks.ops.norms import lp_norm
-from keras_kicks.regularizers.lp import checked_weight
+from keras_kicks.regularizers.lp import Lp, checked_weight
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
-class Lasso(keras.regularizers.Regularizer):
+class Lasso(Lp):
     """The penalty of lasso regression: weight * sum |w|.
 
     Its minimum has zeros, but descent along its gradient only comes near them. Exact zeros are made by the proximal
@@ -38,12 +38,7 @@ class Lasso(keras.regularizers.Regularizer):
     """
 
     def __init__(self, weight=0.01):
-        self.weight = checked_weight(type(self).__name__, weight)
-
-    def __call__(self, x):
-        """Return the penalty."""
-        norm = lp_norm(x, 1)
-        return ops.cast(self.weight, norm.dtype) * norm
+        super().__init__(1.0, weight)
 
     def get_config(self):
         """Return the constructor arguments."""
@@ -51,7 +46,7 @@ class Lasso(keras.regularizers.Regularizer):
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
-class Ridge(keras.regularizers.Regularizer):
+class Ridge(Lp):
     """The penalty of ridge regression: weight * sqrt(sum w^2), or weight * sum w^2.
 
     The first is the notes' formula. It pulls with the same force however small the weights are, and can make a whole
@@ -82,12 +77,7 @@ class Ridge(keras.regularizers.Regularizer):
     """
 
     def __init__(self, weight=0.01, squared=False):
-        self.weight, self.squared = checked_weight(type(self).__name__, weight), bool(squared)
-
-    def __call__(self, x):
-        """Return the penalty."""
-        norm = lp_norm(x, 2)
-        return ops.cast(self.weight, norm.dtype) * (ops.square(norm) if self.squared else norm)
+        super().__init__(2.0, weight, squared)
 
     def get_config(self):
         """Return the constructor arguments."""
