@@ -18,8 +18,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "cell" (of a recurrent layer), "loss", "regularizer", "function", "model", "callback", "tool" (of
-            models and files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "metric", "regularizer", "function", "model", "callback",
+            "tool" (of models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -175,6 +175,24 @@ def _tree(make, arity, **declared):
     return Case(make, inputs, "layer", **declared)
 
 
+def _likelihood(make, public, targets, outputs):
+    """A case for a loss of numbers."""
+    return Case(
+        make,
+        lambda: (normal(8, targets), normal(8, outputs)[::-1].copy()),
+        "loss",
+        public,
+        mask="consumed",
+        double=False,
+    )
+
+
+def _head(task, *arguments, **keywords):
+    return _layer(
+        lambda dtype: L.OutputHead(task, *arguments, dtype=dtype, **keywords), 4, 5, 6, public=L.OutputHead, free=(1,)
+    )
+
+
 CASES = {
     "RReLU": _layer(
         lambda dtype: L.RReLU(0.1, 0.4, seed=5, dtype=dtype),
@@ -204,6 +222,22 @@ CASES = {
         4,
         6,
         public=L.MaxoutDense,
+    ),
+    "OutputHead-regression": _head("regression", 2),
+    "OutputHead-known-variance": _head("regression", variance=0.5, use_bias=False),
+    "OutputHead-multiclass": _head("multiclass", 3, kernel_regularizer="l2"),
+    "OutputHead-multilabel": _head("multilabel", 3, sparse=False),
+    "GaussianNLL": _likelihood(lambda dtype: S.GaussianNLL(dtype=dtype), S.GaussianNLL, 2, 4),
+    "GaussianNLL-log": _likelihood(
+        lambda dtype: S.GaussianNLL("log", 1e-3, full=True, dtype=dtype), S.GaussianNLL, 1, 2
+    ),
+    "Pinball": _likelihood(lambda dtype: S.Pinball(0.3, dtype=dtype), S.Pinball, 3, 3),
+    "Pinball-several": _likelihood(lambda dtype: S.Pinball([0.1, 0.5, 0.9], dtype=dtype), S.Pinball, 1, 3),
+    "GaussianMean": Case(
+        lambda dtype: kk.metrics.GaussianMean(keras.metrics.RootMeanSquaredError(), dtype=dtype),
+        lambda: (normal(8, 2), normal(8, 4)),
+        "metric",
+        kk.metrics.GaussianMean,
     ),
     "GroupNormalization": _layer(
         lambda dtype: L.GroupNormalization(2, gamma_initializer="normal", dtype=dtype),

@@ -32,6 +32,15 @@ NOT_OWED = {
         "mixed_precision": "A regularizer has no dtype policy: it gets weights in float32.",
         "mask": "A regularizer sees weights.",
     },
+    "metric": {
+        "shapes": "A metric returns a scalar.",
+        "save_and_load": "A compiled model is saved with it in its file's tests.",
+        "compiled": "It adds up over calls; a compiled model runs it in its file's tests.",
+        "mixed_precision": "A metric adds up in float32.",
+        "mask": "Keras makes weights of the mask.",
+        "gradient": "A metric has none.",
+        "replicas": "Keras adds up over replicas; its file tests what it passes on.",
+    },
     "model": {
         "gradient": "The gradient of a model's loss is tested in its file, against training by hand.",
         "mask": "The model it holds passes the mask; its file tests what its losses make of it.",

@@ -4,6 +4,7 @@ from keras_kicks.layers.activation.maxout import Maxout as Maxout
 from keras_kicks.layers.activation.maxout_dense import MaxoutDense as MaxoutDense
 from keras_kicks.layers.activation.rrelu import RReLU as RReLU
 from keras_kicks.layers.normalization.group_normalization import GroupNormalization as GroupNormalization
+from keras_kicks.layers.output.output_head import OutputHead as OutputHead
 from keras_kicks.layers.recurrent.beam_search_decoder import BeamSearchDecoder as BeamSearchDecoder
 from keras_kicks.layers.recurrent.child_sum_tree_lstm import ChildSumTreeLSTM as ChildSumTreeLSTM
 from keras_kicks.layers.recurrent.deep_transition_cell import DeepTransitionCell as DeepTransitionCell

@@ -5,5 +5,7 @@ from keras_kicks.losses.distillation.distillation_loss import DistillationLoss a
 from keras_kicks.losses.distillation.feature_distillation import FeatureDistillation as FeatureDistillation
 from keras_kicks.losses.distillation.logits_distillation import LogitsDistillation as LogitsDistillation
 from keras_kicks.losses.distillation.relational_distillation import RelationalDistillation as RelationalDistillation
+from keras_kicks.losses.gaussian_nll import GaussianNLL as GaussianNLL
 from keras_kicks.losses.label_smoothing_crossentropy import LabelSmoothingCrossentropy as LabelSmoothingCrossentropy
+from keras_kicks.losses.pinball import Pinball as Pinball
 from keras_kicks.losses.smooth_labels import smooth_labels as smooth_labels

@@ -3,7 +3,7 @@
 import keras
 
 from keras_kicks._errors import expect
-from keras_kicks.models.output_taps import producer
+from keras_kicks._producer import producer
 
 
 def selected(loss, outputs, role, owner):

@@ -54,16 +54,6 @@ def _symbolic(model, end):
     return getattr(model, f"{end}s")[0] if isinstance(model, keras.Sequential) else getattr(model, end)
 
 
-def producer(tensor):
-    """Return the layer or operation that a symbolic tensor comes from, within nested models too; None for others."""
-    history = getattr(tensor, "_keras_history", None)
-    if history is None:
-        return None
-    operation, _, index = history
-    inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
-    return producer(inner[index]) if inner else operation
-
-
 def _layer_output(model, name, owner, role):
     names = [layer.name for layer in model.layers]
     expect(name in names, owner, f"the name of a layer of the {role}", f"It has {', '.join(names)}.", layer_name=name)

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_kicks._producer import producer
 from keras_kicks.losses import FeatureDistillation
 from keras_kicks.models import Distiller
-from keras_kicks.models.output_taps import OutputTaps, producer
+from keras_kicks.models.output_taps import OutputTaps
 
 pytestmark = pytest.mark.tensorflow
 

@@ -1,0 +1,1 @@
+"""The last layer of a model, by its task."""
