@@ -47,7 +47,8 @@ clean:  ## remove the environments
 WORKERS ?= -n 2 --dist loadfile
 
 LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses tests/optimizers \
-	tests/regularizers keras_kicks/layers keras_kicks/losses keras_kicks/optimizers keras_kicks/regularizers
+	tests/regularizers tests/constraints keras_kicks/layers keras_kicks/losses keras_kicks/optimizers \
+	keras_kicks/regularizers keras_kicks/constraints
 
 .venv/.made:
 	$(PYTHON) -m venv .venv

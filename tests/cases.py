@@ -18,8 +18,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "cell" (of a recurrent layer), "loss", "regularizer", "function", "model", "callback", "tool" (of
-            models and files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "regularizer", "constraint", "function", "model",
+            "callback", "tool" (of models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -143,6 +143,11 @@ def _distiller(dtype):
 def _penalty(public, **arguments):
     """A case for a regularizer of a kernel."""
     return Case(lambda dtype: public(weight=0.3, **arguments), lambda: (normal(4, 3),), "regularizer", public)
+
+
+def _constraint(make):
+    """A case for a constraint of a kernel."""
+    return Case(lambda dtype: make(), lambda: (normal(4, 3),), "constraint", type(make()))
 
 
 def _sharpness_aware(dtype):
@@ -475,6 +480,11 @@ CASES = {
     "Ridge-squared": _penalty(kk.regularizers.Ridge, squared=True),
     "ElasticNet": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3),
     "ElasticNet-scikit-learn": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3, form="scikit-learn"),
+    "L1Ball": _constraint(lambda: kk.constraints.L1Ball(0.8)),
+    "L1Ball-axis": _constraint(lambda: kk.constraints.L1Ball(0.5, axis=0)),
+    "L2Ball": _constraint(lambda: kk.constraints.L2Ball(0.8)),
+    "L2Ball-axes": _constraint(lambda: kk.constraints.L2Ball(0.5, axis=[1])),
+    "LinfBall": _constraint(lambda: kk.constraints.LinfBall(0.3)),
     "TensorBoard": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.TensorBoard, skips={"every": CALLBACK}
     ),
