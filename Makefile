@@ -47,8 +47,9 @@ clean:  ## remove the environments
 WORKERS ?= -n 2 --dist loadfile
 
 LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses tests/optimizers \
-	tests/metrics tests/regularizers \
-	keras_kicks/layers keras_kicks/losses keras_kicks/metrics keras_kicks/optimizers keras_kicks/regularizers
+	tests/constraints tests/metrics tests/regularizers \
+	keras_kicks/constraints keras_kicks/layers keras_kicks/losses keras_kicks/metrics keras_kicks/optimizers \
+	keras_kicks/regularizers
 
 .venv/.made:
 	$(PYTHON) -m venv .venv

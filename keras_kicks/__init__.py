@@ -2,6 +2,7 @@
 
 from keras_kicks import callbacks as callbacks
 from keras_kicks import compression as compression
+from keras_kicks import constraints as constraints
 from keras_kicks import datasets as datasets
 from keras_kicks import diagnostics as diagnostics
 from keras_kicks import layers as layers

@@ -18,8 +18,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "cell" (of a recurrent layer), "loss", "metric", "regularizer", "function", "model", "callback",
-            "tool" (of models and files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "metric", "regularizer", "constraint", "function", "model",
+            "callback", "tool" (of models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
@@ -86,6 +86,12 @@ def _drop(make, *shape, **declared):
     return _layer(lambda dtype: wrapped(dtype, **arguments), *shape, public=L.DropConnect, **declared)
 
 
+def _gated(make, *shape, weight=1e-2, arguments=None, **declared):
+    """A case for L0 around the layer that `make` returns."""
+    arguments = {"drop_rate": 0.4, "seed": 3, **(arguments or {})}
+    return _layer(lambda dtype: L.L0(make(dtype), weight, **arguments), *shape, public=L.L0, **declared)
+
+
 def _cell(make, public, **declared):
     return Case(make, lambda: (normal(4, 5, 6),), "cell", public, free=(1,), **declared)
 
@@ -143,6 +149,11 @@ def _distiller(dtype):
 def _penalty(public, **arguments):
     """A case for a regularizer of a kernel."""
     return Case(lambda dtype: public(weight=0.3, **arguments), lambda: (normal(4, 3),), "regularizer", public)
+
+
+def _constraint(make):
+    """A case for a constraint of a kernel."""
+    return Case(lambda dtype: make(), lambda: (normal(4, 3),), "constraint", type(make()))
 
 
 def _sharpness_aware(dtype):
@@ -299,6 +310,39 @@ CASES = {
         5,
         6,
         arguments={"inference": "gaussian", "samples": 4},
+        free=(1,),
+    ),
+    "L0-Dense": _gated(lambda dtype: keras.layers.Dense(4, "tanh", dtype=dtype), 4, 5, 6, free=(1,)),
+    "L0-Dense-input": _gated(
+        lambda dtype: keras.layers.Dense(4, dtype=dtype), 4, 6, arguments={"gates": "input", "l2": 0.1}
+    ),
+    "L0-Conv1D": _gated(lambda dtype: keras.layers.Conv1D(4, 3, dtype=dtype), 4, 7, 6, mask="destroyed", free=(1,)),
+    "L0-Conv2D-output": _gated(
+        lambda dtype: keras.layers.Conv2D(4, 3, padding="same", bias_initializer="normal", dtype=dtype),
+        4,
+        6,
+        5,
+        3,
+        arguments={"gates": "output", "l2": 0.1},
+        mask="destroyed",
+        free=(1, 2),
+    ),
+    "L0-Conv3D": _gated(
+        lambda dtype: keras.layers.Conv3D(2, 2, dtype=dtype), 2, 4, 3, 4, 3, mask="destroyed", free=(1, 2, 3)
+    ),
+    "L0-EinsumDense": _gated(
+        lambda dtype: keras.layers.EinsumDense("abc,cde->abde", (5, 2, 3), bias_axes="e", dtype=dtype),
+        4,
+        5,
+        6,
+        mask="destroyed",
+    ),
+    "L0-LSTM-input": _gated(
+        lambda dtype: keras.layers.LSTM(4, return_sequences=True, dtype=dtype),
+        4,
+        5,
+        6,
+        arguments={"gates": "input"},
         free=(1,),
     ),
     "LSTM": _recurrent(lambda dtype: L.LSTM(4, return_sequences=True, dtype=dtype), L.LSTM),
@@ -509,6 +553,11 @@ CASES = {
     "Ridge-squared": _penalty(kk.regularizers.Ridge, squared=True),
     "ElasticNet": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3),
     "ElasticNet-scikit-learn": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3, form="scikit-learn"),
+    "L1Ball": _constraint(lambda: kk.constraints.L1Ball(0.8)),
+    "L1Ball-axis": _constraint(lambda: kk.constraints.L1Ball(0.5, axis=0)),
+    "L2Ball": _constraint(lambda: kk.constraints.L2Ball(0.8)),
+    "L2Ball-axes": _constraint(lambda: kk.constraints.L2Ball(0.5, axis=[1])),
+    "LinfBall": _constraint(lambda: kk.constraints.LinfBall(0.3)),
     "TensorBoard": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.TensorBoard, skips={"every": CALLBACK}
     ),

@@ -41,6 +41,12 @@ NOT_OWED = {
         "gradient": "A metric has none.",
         "replicas": "Keras adds up over replicas; its file tests what it passes on.",
     },
+    "constraint": {
+        "shapes": "A constraint computes no symbolic shape.",
+        "mixed_precision": "A constraint has no dtype policy: it gets weights in float32.",
+        "mask": "A constraint sees weights.",
+        "gradient": "A constraint is applied between steps, and not differentiated.",
+    },
     "model": {
         "gradient": "The gradient of a model's loss is tested in its file, against training by hand.",
         "mask": "The model it holds passes the mask; its file tests what its losses make of it.",

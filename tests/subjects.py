@@ -26,7 +26,7 @@ def make_alone(case, dtype=None):
 
 def call(case, component, inputs, training=False):
     """Call a component of any kind."""
-    if case.kind in ("loss", "regularizer"):
+    if case.kind in ("loss", "regularizer", "constraint"):
         return component(*inputs)
     if "training" in inspect.signature(getattr(component, "call", component)).parameters:
         return component(*inputs, training=training)
@@ -67,8 +67,8 @@ def model_of(case, component, free=()):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(predictions.shape[-1])])
         model.compile(keras.optimizers.SGD(0.1), component, jit_compile=False)
         return model, (np.random.default_rng(1).normal(size=(len(labels), 4)).astype("float32"), labels)
-    if case.kind == "regularizer":
-        dense = keras.layers.Dense(inputs[0].shape[-1], kernel_regularizer=component)
+    if case.kind in ("regularizer", "constraint"):
+        dense = keras.layers.Dense(inputs[0].shape[-1], **{f"kernel_{case.kind}": component})
         model = keras.Sequential([keras.Input(inputs[0].shape[:1]), dense])
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
         rng = np.random.default_rng(1)

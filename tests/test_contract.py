@@ -20,7 +20,7 @@ import keras_kicks
 
 DOCS = Path(__file__).parents[1] / "docs" / "components.md"
 TOOLS = ("callbacks", "compression", "datasets", "diagnostics")
-PARTS = ("layers", "losses", "metrics", "models", "optimizers", "regularizers")
+PARTS = ("constraints", "layers", "losses", "metrics", "models", "optimizers", "regularizers")
 AREAS = [getattr(keras_kicks, name) for name in (*TOOLS, *PARTS)]
 
 
@@ -163,7 +163,7 @@ def test_docstring_has_its_sections(name):
     takes_nothing = inspect.isclass(value) and value.__init__ is object.__init__
     if takes_nothing:
         sections -= {"Args"}
-    if kinds & {"layer", "cell", "loss", "metric", "model", "regularizer"}:
+    if kinds & {"layer", "cell", "loss", "metric", "model", "regularizer", "constraint"}:
         sections |= {"Call arguments"}
     if kinds <= {"layer", "cell"} and keras_kicks.layers.__name__ in name:
         sections |= {"Masking"}

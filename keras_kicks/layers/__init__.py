@@ -21,3 +21,4 @@ from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingD
 from keras_kicks.layers.recurrent.teacher_forcing_regressor import TeacherForcingRegressor as TeacherForcingRegressor
 from keras_kicks.layers.recurrent.tree_rnn import TreeRNN as TreeRNN
 from keras_kicks.layers.regularization.dropconnect import DropConnect as DropConnect
+from keras_kicks.layers.regularization.l0 import L0 as L0

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_rate, expect_seed
+from keras_kicks.layers.regularization.kernel_wrapper import KernelWrapper
 from keras_kicks.ops.dropconnect import LEVELS, keep_levels, masked_kernel, sampled_matmul
 from keras_kicks.ops.random import draw_normal
 from keras_kicks.ops.substitution import substituted
@@ -15,7 +16,7 @@ _LINEAR = (keras.layers.Dense, keras.layers.EinsumDense, *_CONVOLUTIONS)
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
-class DropConnect(keras.layers.Wrapper):
+class DropConnect(KernelWrapper):
     """Drops connections: in training each weight of the wrapped layer's kernel is zeroed with probability `rate`.
 
         training:   y = layer(x) with W * M / (1 - rate) for the kernel W,  M ~ Bernoulli(1 - rate)
@@ -74,7 +75,7 @@ class DropConnect(keras.layers.Wrapper):
 
     def __init__(self, layer, rate, mask="batch", inference="mean", seed=None, samples=16, **kwargs):
         owner = type(self).__name__
-        expect(isinstance(layer, keras.layers.Layer), owner, "a keras layer", error=TypeError, layer=layer)
+        super().__init__(layer, **kwargs)
         expect_rate(owner, rate=rate)
         expect_choice(owner, ("batch", "sample"), mask=mask)
         expect_choice(owner, ("mean", "gaussian"), inference=inference)
@@ -89,38 +90,26 @@ class DropConnect(keras.layers.Wrapper):
             linear = isinstance(layer, _LINEAR)
             rule = 'Dense, EinsumDense or Conv1D/2D/3D for inference="gaussian"'
             expect(linear, owner, rule, 'Use inference="mean".', layer=kind)
-        kwargs.setdefault("dtype", layer.dtype_policy)
-        super().__init__(layer, **kwargs)
-        # The mask is applied to the float32 kernel; the wrapped layer casts the product and its inputs itself.
-        self.autocast = False
         self.rate = float(rate)
         self.mask = mask
         self.inference = inference
         self.seed = seed
         self.samples = int(samples)
-        self.supports_masking = layer.supports_masking
         self.seed_generator = keras.random.SeedGenerator(seed)
         # Keras's own way to collect the loss, which depends on its version, where the wrapped layer is not called.
         self.activity = keras.layers.Activation(
             "linear", activity_regularizer=layer.activity_regularizer, dtype=layer.dtype_policy
         )
-        if layer.built:
-            self._kernels()
-
-    def build(self, input_shape):
-        """Build the wrapped layer and find its kernels."""
-        super().build(input_shape)
-        self._kernels()
 
     def call(self, inputs, training=None, **kwargs):
         """Call the wrapped layer with dropped connections."""
         if self.rate > 0 and training:
-            self._expect_floating_kernels()
+            self._expect_floating_kernels("drop from")
             if self.mask == "sample":
                 return self._call_sampled(inputs)
             return self._call_masked(inputs, training, kwargs)
         if self.rate > 0 and self.inference == "gaussian" and not self._is_linear():
-            self._expect_floating_kernels()
+            self._expect_floating_kernels("drop from")
             return self._call_gaussian(inputs)
         return self.layer(inputs, training=training, **kwargs)
 
@@ -128,10 +117,7 @@ class DropConnect(keras.layers.Wrapper):
         return self.layer.activation in (None, keras.activations.linear)
 
     def _call_masked(self, inputs, training, kwargs):
-        kind = type(self.layer).__name__
-        variables = all(isinstance(kernel, keras.Variable) for kernel in self._kernels())
-        rule = 'a kernel that is a variable for mask="batch"'
-        expect(variables, type(self).__name__, rule, "Do not enable LoRA.", layer=kind)
+        self._expect_variable_kernels('a kernel that is a variable for mask="batch"')
         replacements = [
             (kernel, masked_kernel(kernel.value, self.rate, self.seed_generator)) for kernel in self._kernels()
         ]
@@ -175,40 +161,6 @@ class DropConnect(keras.layers.Wrapper):
         if layer.activation is not None:
             y = layer.activation(y)
         return y
-
-    def _kernels(self):
-        """What to drop from: the layer's kernel, or those of its cells."""
-        directions = [getattr(self.layer, name, None) for name in ("forward_layer", "backward_layer")]
-        owners = []
-        for layer in [self.layer] if None in directions else directions:
-            cell = getattr(layer, "cell", layer)
-            owners += getattr(cell, "cells", [cell])
-        kernels = [getattr(owner, name, None) for owner in owners for name in ("kernel", "recurrent_kernel")]
-        kernels = [kernel for kernel in kernels if kernel is not None]
-        expect(
-            len(kernels) > 0,
-            type(self).__name__,
-            "a layer whose kernel is a variable",
-            "Wrap the Dense, convolutional or recurrent layer itself.",
-            layer=type(self.layer).__name__,
-        )
-        return kernels
-
-    def _expect_floating_kernels(self):
-        """Refuse a quantized kernel, of which no mask makes anything sensible."""
-        dtypes = [keras.backend.standardize_dtype(kernel.dtype) for kernel in self._kernels()]
-        floating = all(keras.backend.is_float_dtype(dtype) for dtype in dtypes)
-        expect(
-            floating, type(self).__name__, "a floating kernel to drop from", "Train before you quantize.", dtypes=dtypes
-        )
-
-    def compute_output_shape(self, input_shape):
-        """Return the wrapped layer's output shape."""
-        return self.layer.compute_output_shape(input_shape)
-
-    def compute_mask(self, inputs, previous_mask):
-        """Return the wrapped layer's mask."""
-        return self.layer.compute_mask(inputs, previous_mask)
 
     def get_config(self):
         """Return the constructor arguments."""
