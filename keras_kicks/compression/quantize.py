@@ -42,8 +42,8 @@ def quantize_model(model, calibration_data=None, layers=None, preserve_sparsity=
             DepthwiseConv2D, SeparableConv2D, Conv2DTranspose, BatchNormalization after one of them but the last,
             pooling, Add, Subtract, Multiply, Concatenate, ReLU, LeakyReLU, Softmax, Activation, UpSampling2D, layers
             that move values or do nothing in inference (Flatten, Reshape, Dropout, RandomFlip and so on), MaxoutDense,
-            Maxout and RReLU; and of layers marked by `quantize_annotate_layer`. Activations are linear, relu, relu6,
-            silu, gelu, sigmoid, tanh and softmax. It is not changed.
+            Maxout, RReLU and OutputHead; and of layers marked by `quantize_annotate_layer`. Activations are linear,
+            relu, relu6, silu, gelu, sigmoid, tanh and softmax. It is not changed.
         calibration_data: What `calibrate` takes, to start from the ranges of activations; None to start from -6 to 6,
             and for inputs from nothing, so that outputs mean little before a step of training.
         layers: Layers, or their names, to quantize; a model stands for all in it. None for those that are marked, or

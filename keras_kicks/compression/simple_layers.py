@@ -5,6 +5,7 @@ import keras
 from keras_kicks.compression.rebuild import copied
 from keras_kicks.layers.activation.maxout import Maxout
 from keras_kicks.layers.activation.maxout_dense import MaxoutDense
+from keras_kicks.layers.output.output_head import OutputHead
 
 L = keras.layers
 _SHARED = ("trainable", "use_bias", "bias_initializer", "bias_regularizer", "bias_constraint")
@@ -94,4 +95,15 @@ def _maxout(layer, config):
     return [dense, maximum, activation]
 
 
-_SPLITS = {L.SeparableConv2D: _separable, L.Conv1D: _convolution_of_a_row, MaxoutDense: _maxout}
+def _output_head(layer, config):
+    """Of the task, nothing is needed to compute."""
+    names = (*_SHARED, "kernel_initializer", "kernel_regularizer", "kernel_constraint", "activity_regularizer")
+    return [L.Dense(layer.units, name=layer.name, dtype="float32", **{name: config.get(name) for name in names})]
+
+
+_SPLITS = {
+    L.SeparableConv2D: _separable,
+    L.Conv1D: _convolution_of_a_row,
+    MaxoutDense: _maxout,
+    OutputHead: _output_head,
+}

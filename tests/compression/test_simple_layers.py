@@ -6,7 +6,7 @@ import pytest
 
 from keras_kicks.compression.rebuild import take_variables
 from keras_kicks.compression.simple_layers import simplified
-from keras_kicks.layers import MaxoutDense
+from keras_kicks.layers import MaxoutDense, OutputHead
 
 pytestmark = pytest.mark.tensorflow
 L = keras.layers
@@ -33,6 +33,7 @@ CASES = {
     ),
     "SeparableConv2D, dilation": (lambda: L.SeparableConv2D(5, 3, dilation_rate=2), IMAGE, 2),
     "MaxoutDense": (lambda: MaxoutDense(5, 3), (3, 4), 3),
+    "OutputHead": (lambda: OutputHead("regression", 3), (3, 4), 1),
     "MaxoutDense, activation": (lambda: MaxoutDense(5, 2, activation="sigmoid", use_bias=False), (3, 7, 4), 3),
     "Conv2D": (lambda: L.Conv2D(5, 3), IMAGE, 1),
 }  # fmt: skip
@@ -89,6 +90,7 @@ KERNEL = ("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_c
 KEPT = {
     "Conv1D": (lambda **settings: L.Conv1D(5, 3, **settings), KERNEL, ROW),
     "MaxoutDense": (lambda **settings: MaxoutDense(5, 3, **settings), KERNEL, (3, 4)),
+    "OutputHead": (lambda **settings: OutputHead("multiclass", 3, **settings), KERNEL, (3, 4)),
     "Dense": (lambda **settings: L.Dense(5, **settings), KERNEL, (3, 4)),
     "SeparableConv2D": (
         lambda **settings: L.SeparableConv2D(5, 3, **settings),
