@@ -18,8 +18,8 @@ class Case:
         make: Function of a dtype policy, or None for the global one, that returns a new component. Two calls after
             the same seed give the same weights and draws.
         inputs: Function that returns the arguments of a call as NumPy arrays.
-        kind: "layer", "cell" (of a recurrent layer), "loss", "metric", "regularizer", "constraint", "function", "model",
-            "callback", "tool" (of models and files) or "base".
+        kind: "layer", "cell" (of a recurrent layer), "loss", "metric", "regularizer", "constraint", "function",
+            "model", "callback", "tool" (of models and files) or "base".
         public: The public object that the case is for.
         mask: What becomes of the mask of a layer's first input: "passed", "dropped", "destroyed" (with a warning of
             Keras) or, for losses, "consumed".
