@@ -20,3 +20,7 @@ from keras_kicks.layers.recurrent.teacher_forcing_decoder import TeacherForcingD
 from keras_kicks.layers.recurrent.teacher_forcing_regressor import TeacherForcingRegressor as TeacherForcingRegressor
 from keras_kicks.layers.recurrent.tree_rnn import TreeRNN as TreeRNN
 from keras_kicks.layers.regularization.dropconnect import DropConnect as DropConnect
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv1D as SymmetricConv1D
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv2D as SymmetricConv2D
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv3D as SymmetricConv3D
+from keras_kicks.layers.sharing.symmetric_dense import SymmetricDense as SymmetricDense
