@@ -250,6 +250,59 @@ CASES = {
         "metric",
         kk.metrics.GaussianMean,
     ),
+    "SymmetricDense": _layer(
+        lambda dtype: L.SymmetricDense(
+            3, activation="tanh", kernel_regularizer="l2", kernel_constraint="unit_norm", dtype=dtype
+        ),
+        4,
+        5,
+        6,
+        public=L.SymmetricDense,
+        free=(1,),
+    ),
+    "SymmetricDense-inputs": _layer(
+        lambda dtype: L.SymmetricDense(4, axis=0, use_bias=False, dtype=dtype), 4, 5, public=L.SymmetricDense
+    ),
+    "SymmetricConv1D": _layer(
+        lambda dtype: L.SymmetricConv1D(4, 4, padding="causal", kernel_regularizer="l2", dtype=dtype),
+        4,
+        7,
+        3,
+        public=L.SymmetricConv1D,
+        mask="destroyed",
+        free=(1,),
+    ),
+    "SymmetricConv2D": _layer(
+        lambda dtype: L.SymmetricConv2D(4, (2, 3), strides=2, groups=2, padding="same", dtype=dtype),
+        4,
+        6,
+        5,
+        2,
+        public=L.SymmetricConv2D,
+        mask="destroyed",
+        free=(1, 2),
+    ),
+    "SymmetricConv2D-both": _layer(
+        lambda dtype: L.SymmetricConv2D(4, 3, axis=[0, 1], activation="tanh", dtype=dtype),
+        4,
+        6,
+        5,
+        2,
+        public=L.SymmetricConv2D,
+        mask="destroyed",
+        free=(1, 2),
+    ),
+    "SymmetricConv3D": _layer(
+        lambda dtype: L.SymmetricConv3D(2, 2, use_bias=False, dtype=dtype),
+        2,
+        4,
+        3,
+        4,
+        3,
+        public=L.SymmetricConv3D,
+        mask="destroyed",
+        free=(1, 2, 3),
+    ),
     "GroupNormalization": _layer(
         lambda dtype: L.GroupNormalization(2, gamma_initializer="normal", dtype=dtype),
         4,
@@ -558,6 +611,8 @@ CASES = {
     "L2Ball": _constraint(lambda: kk.constraints.L2Ball(0.8)),
     "L2Ball-axes": _constraint(lambda: kk.constraints.L2Ball(0.5, axis=[1])),
     "LinfBall": _constraint(lambda: kk.constraints.LinfBall(0.3)),
+    "Symmetric": _constraint(lambda: kk.constraints.Symmetric(0)),
+    "Symmetric-axes": _constraint(lambda: kk.constraints.Symmetric([0, -1])),
     "TensorBoard": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.TensorBoard, skips={"every": CALLBACK}
     ),

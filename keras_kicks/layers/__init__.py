@@ -22,3 +22,7 @@ from keras_kicks.layers.recurrent.teacher_forcing_regressor import TeacherForcin
 from keras_kicks.layers.recurrent.tree_rnn import TreeRNN as TreeRNN
 from keras_kicks.layers.regularization.dropconnect import DropConnect as DropConnect
 from keras_kicks.layers.regularization.l0 import L0 as L0
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv1D as SymmetricConv1D
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv2D as SymmetricConv2D
+from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv3D as SymmetricConv3D
+from keras_kicks.layers.sharing.symmetric_dense import SymmetricDense as SymmetricDense
