@@ -3,6 +3,11 @@
 from keras_kicks.layers.activation.maxout import Maxout as Maxout
 from keras_kicks.layers.activation.maxout_dense import MaxoutDense as MaxoutDense
 from keras_kicks.layers.activation.rrelu import RReLU as RReLU
+from keras_kicks.layers.augmentation.sequence_scaling import SequenceScaling as SequenceScaling
+from keras_kicks.layers.augmentation.swap_noise import SwapNoise as SwapNoise
+from keras_kicks.layers.augmentation.time_mask import TimeMask as TimeMask
+from keras_kicks.layers.augmentation.time_warp import TimeWarp as TimeWarp
+from keras_kicks.layers.augmentation.vector_noise import VectorNoise as VectorNoise
 from keras_kicks.layers.normalization.group_normalization import GroupNormalization as GroupNormalization
 from keras_kicks.layers.output.output_head import OutputHead as OutputHead
 from keras_kicks.layers.recurrent.beam_search_decoder import BeamSearchDecoder as BeamSearchDecoder

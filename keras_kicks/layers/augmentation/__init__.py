@@ -1,0 +1,1 @@
+"""Layers that change inputs at random while a model is trained."""
