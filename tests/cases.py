@@ -397,6 +397,7 @@ CASES = {
         6,
         arguments={"gates": "input"},
         free=(1,),
+    ),
     "VectorNoise": _layer(
         lambda dtype: L.VectorNoise([0.3, 0.0, 0.1], seed=5, dtype=dtype),
         4,
