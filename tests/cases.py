@@ -722,6 +722,7 @@ CASES = {
             kk.compression.save_bfloat16_weights,
             kk.compression.sparsity_report,
             kk.compression.strip_clustering,
+            kk.compression.strip_l0,
             kk.compression.strip_pruning,
             kk.compression.to_bfloat16,
             kk.compression.to_tflite,

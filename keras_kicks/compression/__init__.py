@@ -17,6 +17,7 @@ from keras_kicks.compression.pruning_callback import PruningCallback as PruningC
 from keras_kicks.compression.quantize import quantize_model as quantize_model
 from keras_kicks.compression.quantize_annotate import quantize_annotate_layer as quantize_annotate_layer
 from keras_kicks.compression.sparsity_report import sparsity_report as sparsity_report
+from keras_kicks.compression.strip_l0 import strip_l0 as strip_l0
 from keras_kicks.compression.tflite import to_tflite as to_tflite
 
 

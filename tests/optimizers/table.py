@@ -47,6 +47,7 @@ OPTIMIZERS = {
     "Chain, GradientNoise": lambda **k: C([o.GradientNoise(0.1, seed=5)], 0.1, **k),
     "Chain, AddDecayedWeights": lambda **k: C([o.ScaleByAdam(), o.AddDecayedWeights(0.1, ["bias"])], 0.01, **k),
     "Chain, Proximal": lambda **k: C([o.ScaleByRMSProp(), o.Proximal(0.1, 0.1)], 0.01, **k),
+    "Chain, Proximal, of norms": lambda **k: C([o.ScaleByAdam(), o.Proximal(0.1, 0.1, l2_norm=0.3)], 0.01, **k),
     "Chain, Proximal, not the biases": lambda **k: C([o.Proximal(0.1, exclude=["bias"])], 0.1, **k),
 }
 

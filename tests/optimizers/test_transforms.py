@@ -127,6 +127,21 @@ def test_proximal_chains_solve_the_lasso(scaling, rate):
     assert ((numbers([w])[0] == 0) == (expected == 0)).all()
 
 
+@pytest.mark.parametrize(
+    ("scaling", "rate"), [(None, 0.1), (o.ScaleByAdaGrad(0.1), 0.5), (o.ScaleByRMSProp(0.99), 0.02)]
+)
+@pytest.mark.parametrize("share", [0.4, 1.3])
+def test_proximal_chains_make_whole_variables_zero(scaling, rate, share):
+    """Where the loss is |w - b|^2 / 2, the solution is b, shortened by l2_norm; 0 if it is no longer than that."""
+    b = np.asarray([-1.0, -0.2, 0.0, 0.15, 0.7], "float32")
+    w, weight = keras.Variable(np.ones(5, "float32")), share * float(length([b]))
+    chain = o.Chain([*([scaling] if scaling else []), o.Proximal(l2_norm=weight)], rate)
+    for _ in range(300):
+        apply(chain, [numbers([w])[0] - b], [w])
+    np.testing.assert_allclose(*numbers([w]), b * max(1 - share, 0), atol=0.03 if scaling else 1e-4)
+    assert (numbers([w])[0] != 0).any() == (share < 1)
+
+
 def test_conditional_gradient_stays_in_the_ball_and_finds_its_point():
     target, w = np.asarray([3.0, 4.0], "float32"), keras.Variable(np.zeros(2, "float32"))
     optimizer = o.ConditionalGradient(lambda: 2.0 / (keras.ops.cast(optimizer.iterations, "float32") + 2), limit=1.0)

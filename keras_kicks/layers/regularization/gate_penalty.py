@@ -35,6 +35,6 @@ class GatePenalty:
         return penalty
 
 
-def group_size(group, log_alpha):
+def group_size(group, gates):
     """Return the number of weights that share a gate."""
-    return sum(math.prod(variable.shape) for variable in group) // math.prod(log_alpha.shape)
+    return sum(math.prod(variable.shape) for variable in group) // math.prod(gates.shape)

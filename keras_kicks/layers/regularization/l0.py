@@ -71,8 +71,9 @@ class L0(KernelWrapper):
         >>> layer = L0(keras.layers.Dense(1, kernel_initializer="ones"), 1e-3, seed=0)
         >>> keras.ops.convert_to_numpy(layer(np.ones((1, 4)))).round(3).tolist()
         [[2.0]]
-        >>> int(layer.active_weights()), round(float(layer.expected_l0()), 2)
-        (4, 3.33)
+        >>> numbers = [layer.active_weights(), layer.expected_l0()]
+        >>> [round(float(keras.ops.convert_to_numpy(number)), 2) for number in numbers]
+        [4.0, 3.33]
     """
 
     def __init__(
@@ -130,13 +131,13 @@ class L0(KernelWrapper):
 
     def expected_l0(self):
         """Return the expected number of gated weights that are not 0 in training, a scalar."""
-        pairs = zip(self.log_alphas, self._groups(), strict=True)
-        return sum(ops.sum(open_probability(a.value, *self._shape())) * group_size(group, a) for a, group in pairs)
+        pairs = [(open_probability(a.value, *self._shape()), group) for a, group in self._pairs()]
+        return sum(ops.sum(probability) * group_size(group, probability) for probability, group in pairs)
 
     def active_weights(self):
         """Return the number of gated weights whose gate is not 0 in inference, an integer tensor."""
-        pairs = zip(self.log_alphas, self._groups(), strict=True)
-        return sum(ops.count_nonzero(mean_gates(a.value, self.stretch)) * group_size(group, a) for a, group in pairs)
+        pairs = [(mean_gates(a.value, self.stretch), group) for a, group in self._pairs()]
+        return sum(ops.sum(ops.cast(gate > 0, "int32")) * group_size(group, gate) for gate, group in pairs)
 
     def strip(self):
         """Return a plain layer of the wrapped one's class and name, with the gates of inference in its weights."""
@@ -159,6 +160,10 @@ class L0(KernelWrapper):
             pairs.append((kernel, kernel.value * gate))
             pairs += [(b, b.value * ops.reshape(gate, b.shape)) for b in bias]
         return pairs
+
+    def _pairs(self):
+        """Return the locations, each with the variables that have its gates."""
+        return list(zip(self.log_alphas, self._groups(), strict=True))
 
     def _groups(self):
         """Return each kernel, with the bias that its gates hold too."""
