@@ -140,6 +140,17 @@ def _distiller(dtype):
     return distiller
 
 
+def _tied(make, tied_to, *shape, **declared):
+    """A case for a layer with the kernel of `tied_to`, a layer without a bias, since that has no gradient here."""
+
+    def tied(dtype):
+        other, built_for = tied_to(dtype)
+        other.build(built_for)
+        return make(other, dtype)
+
+    return _layer(tied, *shape, **declared)
+
+
 def _penalty(public, **arguments):
     """A case for a regularizer of a kernel."""
     return Case(lambda dtype: public(weight=0.3, **arguments), lambda: (normal(4, 3),), "regularizer", public)
@@ -260,6 +271,54 @@ CASES = {
         4,
         3,
         public=L.SymmetricConv3D,
+        mask="destroyed",
+        free=(1, 2, 3),
+    ),
+    "TransposedDense": _tied(
+        lambda other, dtype: L.TransposedDense(other, "tanh", bias_initializer="normal", dtype=dtype),
+        lambda dtype: (keras.layers.Dense(6, use_bias=False, name="encoder", dtype=dtype), (None, 3)),
+        4,
+        5,
+        6,
+        public=L.TransposedDense,
+        free=(1,),
+    ),
+    "TransposedConv1D": _tied(
+        lambda other, dtype: L.TransposedConv1D(other, output_padding=1, dtype=dtype),
+        lambda dtype: (
+            keras.layers.Conv1D(4, 3, strides=2, padding="same", use_bias=False, name="encoder", dtype=dtype),
+            (None, None, 3),
+        ),
+        2,
+        5,
+        4,
+        public=L.TransposedConv1D,
+        mask="destroyed",
+        free=(1,),
+    ),
+    "TransposedConv2D": _tied(
+        lambda other, dtype: L.TransposedConv2D(other, use_bias=False, dtype=dtype),
+        lambda dtype: (L.SymmetricConv2D(4, 3, use_bias=False, name="encoder", dtype=dtype), (None, None, None, 3)),
+        2,
+        5,
+        3,
+        4,
+        public=L.TransposedConv2D,
+        mask="destroyed",
+        free=(1, 2),
+    ),
+    "TransposedConv3D": _tied(
+        lambda other, dtype: L.TransposedConv3D(other, dtype=dtype),
+        lambda dtype: (
+            keras.layers.Conv3D(4, 2, strides=2, use_bias=False, name="encoder", dtype=dtype),
+            (None, None, None, None, 3),
+        ),
+        2,
+        2,
+        3,
+        2,
+        4,
+        public=L.TransposedConv3D,
         mask="destroyed",
         free=(1, 2, 3),
     ),
