@@ -34,7 +34,8 @@ def reference(layer):
     if isinstance(layer, Named):
         return {"layer": {k: v for k, v in layer.config.items() if k != NUMBER}, "elsewhere": True}
     elsewhere = NUMBER in keras.saving.serialize_keras_object(layer)
-    return {"layer": keras.saving.serialize_keras_object(layer), "elsewhere": elsewhere}
+    config = keras.saving.serialize_keras_object(layer)
+    return {"layer": config, "elsewhere": elsewhere or NUMBER not in config}
 
 
 def referred(config):
@@ -42,9 +43,12 @@ def referred(config):
 
     Of a file it is the very layer that stands elsewhere in it, or a new one if there is no other place for it.
     Otherwise (`from_config`, `clone_model`) a new layer would be another than the new model's: there is none before it
-    is looked for. So it is in files with a nested Sequential, for which Keras forgets the number.
+    is looked for. So it is in files with a nested Sequential, for which Keras forgets the number. With `"own": True` in
+    the config, nothing else holds the layer: a copy makes one.
     """
     layer = config["layer"]
+    if config.get("own"):
+        return keras.saving.deserialize_keras_object(layer)
     if NUMBER not in layer:
         return Named(layer)
     if not config["elsewhere"]:

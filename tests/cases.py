@@ -161,6 +161,30 @@ def _constraint(make):
     return Case(lambda dtype: make(), lambda: (normal(4, 3),), "constraint", type(make()))
 
 
+def _tying(mode):
+    """A case for a regularizer that ties a kernel to that of another layer, or to what it was."""
+
+    def make(dtype):
+        other = keras.layers.Dense(3, name="other")
+        other.build((None, 4))
+        return kk.regularizers.ParameterTying(other, 0.3, mode=mode)
+
+    return Case(make, lambda: (normal(4, 3),), "regularizer", kk.regularizers.ParameterTying, skips={})
+
+
+def _tied_model(**arguments):
+    def make(dtype):
+        def model():
+            layers = [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
+            return keras.Sequential([keras.Input((6,)), *layers])
+
+        tied = kk.models.TiedModel(model(), kk.regularizers.ParameterTying(model(), 0.3, **arguments))
+        tied.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return tied
+
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.TiedModel, mask="dropped")
+
+
 def _sharpness_aware(dtype):
     layers = [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
     model = kk.models.SharpnessAware(keras.Sequential([keras.Input((6,)), *layers]), 0.1)
@@ -592,6 +616,8 @@ CASES = {
     "Ridge-squared": _penalty(kk.regularizers.Ridge, squared=True),
     "ElasticNet": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3),
     "ElasticNet-scikit-learn": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3, form="scikit-learn"),
+    "ParameterTying": _tying("snapshot"),
+    "ParameterTying-two-way": _tying("two-way"),
     "L1Ball": _constraint(lambda: kk.constraints.L1Ball(0.8)),
     "L1Ball-axis": _constraint(lambda: kk.constraints.L1Ball(0.5, axis=0)),
     "L2Ball": _constraint(lambda: kk.constraints.L2Ball(0.8)),
@@ -609,6 +635,8 @@ CASES = {
         kk.models.Distiller,
         mask="dropped",
     ),
+    "TiedModel": _tied_model(),
+    "TiedModel-squared": _tied_model(squared=True, per_variable=True),
     "SharpnessAware": Case(
         _sharpness_aware,
         lambda: (normal(8, 6),),
