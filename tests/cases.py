@@ -146,6 +146,17 @@ def _distiller(dtype):
     return distiller
 
 
+def _tied(make, tied_to, *shape, **declared):
+    """A case for a layer with the kernel of `tied_to`, a layer without a bias, since that has no gradient here."""
+
+    def tied(dtype):
+        other, built_for = tied_to(dtype)
+        other.build(built_for)
+        return make(other, dtype)
+
+    return _layer(tied, *shape, **declared)
+
+
 def _penalty(public, **arguments):
     """A case for a regularizer of a kernel."""
     return Case(lambda dtype: public(weight=0.3, **arguments), lambda: (normal(4, 3),), "regularizer", public)
@@ -154,6 +165,30 @@ def _penalty(public, **arguments):
 def _constraint(make):
     """A case for a constraint of a kernel."""
     return Case(lambda dtype: make(), lambda: (normal(4, 3),), "constraint", type(make()))
+
+
+def _tying(mode):
+    """A case for a regularizer that ties a kernel to that of another layer, or to what it was."""
+
+    def make(dtype):
+        other = keras.layers.Dense(3, name="other")
+        other.build((None, 4))
+        return kk.regularizers.ParameterTying(other, 0.3, mode=mode)
+
+    return Case(make, lambda: (normal(4, 3),), "regularizer", kk.regularizers.ParameterTying, skips={})
+
+
+def _tied_model(**arguments):
+    def make(dtype):
+        def model():
+            layers = [keras.layers.Dense(5, "tanh", dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
+            return keras.Sequential([keras.Input((6,)), *layers])
+
+        tied = kk.models.TiedModel(model(), kk.regularizers.ParameterTying(model(), 0.3, **arguments))
+        tied.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return tied
+
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.TiedModel, mask="dropped")
 
 
 def _sharpness_aware(dtype):
@@ -300,6 +335,54 @@ CASES = {
         4,
         3,
         public=L.SymmetricConv3D,
+        mask="destroyed",
+        free=(1, 2, 3),
+    ),
+    "TransposedDense": _tied(
+        lambda other, dtype: L.TransposedDense(other, "tanh", bias_initializer="normal", dtype=dtype),
+        lambda dtype: (keras.layers.Dense(6, use_bias=False, name="encoder", dtype=dtype), (None, 3)),
+        4,
+        5,
+        6,
+        public=L.TransposedDense,
+        free=(1,),
+    ),
+    "TransposedConv1D": _tied(
+        lambda other, dtype: L.TransposedConv1D(other, output_padding=1, dtype=dtype),
+        lambda dtype: (
+            keras.layers.Conv1D(4, 3, strides=2, padding="same", use_bias=False, name="encoder", dtype=dtype),
+            (None, None, 3),
+        ),
+        2,
+        5,
+        4,
+        public=L.TransposedConv1D,
+        mask="destroyed",
+        free=(1,),
+    ),
+    "TransposedConv2D": _tied(
+        lambda other, dtype: L.TransposedConv2D(other, use_bias=False, dtype=dtype),
+        lambda dtype: (L.SymmetricConv2D(4, 3, use_bias=False, name="encoder", dtype=dtype), (None, None, None, 3)),
+        2,
+        5,
+        3,
+        4,
+        public=L.TransposedConv2D,
+        mask="destroyed",
+        free=(1, 2),
+    ),
+    "TransposedConv3D": _tied(
+        lambda other, dtype: L.TransposedConv3D(other, dtype=dtype),
+        lambda dtype: (
+            keras.layers.Conv3D(4, 2, strides=2, use_bias=False, name="encoder", dtype=dtype),
+            (None, None, None, None, 3),
+        ),
+        2,
+        2,
+        3,
+        2,
+        4,
+        public=L.TransposedConv3D,
         mask="destroyed",
         free=(1, 2, 3),
     ),
@@ -658,6 +741,8 @@ CASES = {
     "Ridge-squared": _penalty(kk.regularizers.Ridge, squared=True),
     "ElasticNet": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3),
     "ElasticNet-scikit-learn": _penalty(kk.regularizers.ElasticNet, l1_ratio=0.3, form="scikit-learn"),
+    "ParameterTying": _tying("snapshot"),
+    "ParameterTying-two-way": _tying("two-way"),
     "L1Ball": _constraint(lambda: kk.constraints.L1Ball(0.8)),
     "L1Ball-axis": _constraint(lambda: kk.constraints.L1Ball(0.5, axis=0)),
     "L2Ball": _constraint(lambda: kk.constraints.L2Ball(0.8)),
@@ -675,6 +760,8 @@ CASES = {
         kk.models.Distiller,
         mask="dropped",
     ),
+    "TiedModel": _tied_model(),
+    "TiedModel-squared": _tied_model(squared=True, per_variable=True),
     "SharpnessAware": Case(
         _sharpness_aware,
         lambda: (normal(8, 6),),

@@ -31,3 +31,7 @@ from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv1D as Symmetr
 from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv2D as SymmetricConv2D
 from keras_kicks.layers.sharing.symmetric_conv import SymmetricConv3D as SymmetricConv3D
 from keras_kicks.layers.sharing.symmetric_dense import SymmetricDense as SymmetricDense
+from keras_kicks.layers.sharing.transposed_conv import TransposedConv1D as TransposedConv1D
+from keras_kicks.layers.sharing.transposed_conv import TransposedConv2D as TransposedConv2D
+from keras_kicks.layers.sharing.transposed_conv import TransposedConv3D as TransposedConv3D
+from keras_kicks.layers.sharing.transposed_dense import TransposedDense as TransposedDense

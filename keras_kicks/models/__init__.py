@@ -2,5 +2,6 @@
 
 from keras_kicks.models.distiller import Distiller as Distiller
 from keras_kicks.models.sharpness_aware import SharpnessAware as SharpnessAware
+from keras_kicks.models.tied_model import TiedModel as TiedModel
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT
 from keras_kicks.models.update_batch_normalization import update_batch_normalization as update_batch_normalization

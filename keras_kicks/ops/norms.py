@@ -24,11 +24,11 @@ def lp_norm(x, p):
     largest = ops.stop_gradient(ops.amax(magnitude))
     one = ops.ones_like(largest)
     largest = ops.where(largest > 0, largest, one)
-    there = magnitude > 0
+    there = ops.not_equal(magnitude, 0)  # So is NaN, which must not be lost.
     # A power of 0 has no finite slope for p < 1: it is not taken, and not differentiated.
     share = ops.where(there, magnitude, ops.ones_like(magnitude)) / largest
     powers = ops.square(share) if p == 2 else ops.power(share, p)
     total = ops.sum(ops.where(there, powers, ops.zeros_like(powers)))
-    some = total > 0
+    some = ops.not_equal(total, 0)
     root = ops.power(ops.where(some, total, one), 1 / p)
     return largest * ops.where(some, root, ops.zeros_like(root))

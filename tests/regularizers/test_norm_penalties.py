@@ -60,6 +60,11 @@ def test_gradients_are_finite_at_zero(p, x):
         np.testing.assert_array_equal(slope, 0.0)
 
 
+@pytest.mark.parametrize("p", [0.5, 1, 2, 3])
+def test_a_nan_is_not_lost(p):
+    assert np.isnan(gradient(Lp(p, 1.0), np.array([1.0, np.nan, 0.0], "float32"))[0])
+
+
 @pytest.mark.parametrize("p", [2, 7, 0.5])
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_no_power_leaves_the_range(p, scale):

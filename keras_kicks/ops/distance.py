@@ -1,0 +1,38 @@
+"""The distance between two lists of tensors."""
+
+import keras
+from keras import ops
+
+from keras_kicks.ops.norms import lp_norm
+
+
+def lp_distance(pairs, p, squared=False):
+    """Return (sum |a - b|^p)^(1/p) over all elements of all pairs, or its square; the largest for an infinite p.
+
+    In float32 or wider. The gradient by an element whose difference is 0 is 0, also where all are.
+    """
+    differences = [_difference(ops.convert_to_tensor(a), ops.convert_to_tensor(b)) for a, b in pairs]
+    if p == 2:
+        # Weights are too many for the many passes of `lp_norm`, which no power can bring out of its range.
+        total = sum(map(_sum_of_squares, differences))
+        if squared:
+            return total
+        some = ops.not_equal(total, 0)  # So is NaN.
+        return ops.where(some, ops.sqrt(ops.where(some, total, ops.ones_like(total))), ops.zeros_like(total))
+    norms = [lp_norm(difference, p) for difference in differences]
+    norm = norms[0] if len(norms) == 1 else lp_norm(ops.stack(norms), p)
+    return ops.square(norm) if squared else norm
+
+
+def _difference(a, b):
+    dtype = keras.backend.result_type(a.dtype, b.dtype, "float32")
+    return ops.subtract(ops.cast(a, dtype), ops.cast(b, dtype))
+
+
+def _sum_of_squares(x):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # One pass over the memory, and one for the gradient.
+        return 2.0 * tf.nn.l2_loss(x)
+    return ops.sum(ops.square(x))
