@@ -3,6 +3,23 @@
 import keras
 
 
+def all_layers(model):
+    """Return a model and every layer in it, each once, also those that layers keep in private attributes.
+
+    For these Keras has no public name: `tests/compression/test_keras_layers.py` fails when it changes this one.
+    """
+    found = {}
+
+    def visit(layer):
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            for inner in layer._flatten_layers(include_self=False, recursive=False):
+                visit(inner)
+
+    visit(model)
+    return list(found.values())
+
+
 def parts_by_path(model):
     """Return the layers of a model, and what else in it can draw, by a path of names that no other part has.
 

@@ -62,6 +62,7 @@ OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is
 NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
 TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
 TENSORFLOW_ONLY = "It needs the TensorFlow backend, and says so: its file tests it there."
+SAMPLED = "It measures a model and returns NumPy arrays: tests/models has what these are."
 MODELS = "It changes the statistics of a model: tests/optimizers has it."
 OPTIMIZER = "An optimizer has no values: what it owes is a table of its own, tests/optimizers/table.py."
 SCHEDULE = "A number for each step: tests/optimizers has its rates, its config, and a chain that is saved with it."
@@ -853,6 +854,10 @@ CASES = {
         )
         for name, value in vars(kk.optimizers).items()
         if inspect.isclass(value)
+    },
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": SAMPLED})
+        for tool in (kk.models.MonteCarloPrediction, kk.models.monte_carlo_predict)
     },
     "update_batch_normalization": Case(
         lambda dtype: None, lambda: (), "tool", kk.models.update_batch_normalization, skips={"every": MODELS}

@@ -1,23 +1,11 @@
-"""What compression needs of Keras that has no public name: all layers of a model, and a new part for a built layer.
+"""What compression needs of Keras that has no public name: a new part for a built layer, and what it is made of.
 
 `tests/compression/test_keras_layers.py` fails when Keras changes one of them.
 """
 
 import keras
 
-
-def all_layers(model):
-    """Return a model and every layer in it, each once, also those that layers keep in private attributes."""
-    found = {}
-
-    def visit(layer):
-        if id(layer) not in found:
-            found[id(layer)] = layer
-            for inner in layer._flatten_layers(include_self=False, recursive=False):
-                visit(inner)
-
-    visit(model)
-    return list(found.values())
+from keras_kicks._layer_tree import all_layers as all_layers
 
 
 def own_variables(layer):

@@ -1,6 +1,8 @@
 """Models."""
 
 from keras_kicks.models.distiller import Distiller as Distiller
+from keras_kicks.models.monte_carlo_predict import MonteCarloPrediction as MonteCarloPrediction
+from keras_kicks.models.monte_carlo_predict import monte_carlo_predict as monte_carlo_predict
 from keras_kicks.models.sharpness_aware import SharpnessAware as SharpnessAware
 from keras_kicks.models.tied_model import TiedModel as TiedModel
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT

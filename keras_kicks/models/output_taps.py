@@ -3,6 +3,7 @@
 import keras
 
 from keras_kicks._errors import expect
+from keras_kicks.models.symbolic_graph import calls_before, symbolic
 
 
 class OutputTaps:
@@ -31,8 +32,8 @@ class OutputTaps:
         rule = f"a Functional or a built Sequential {role}, to name a layer of"
         expect(functional, owner, rule, "Name no layer to compare outputs.", **{role: model.name})
         features = {name: _layer_output(model, name, owner, role) for name in layer_names}
-        outputs = {"output": _symbolic(model, "output"), "features": features}
-        self._extractor = keras.Model(_symbolic(model, "input"), outputs, name=f"{model.name}_taps")
+        outputs = {"output": symbolic(model, "output"), "features": features}
+        self._extractor = keras.Model(symbolic(model, "input"), outputs, name=f"{model.name}_taps")
 
     def __call__(self, x, training):
         """Return `{"output": ..., "features": {layer name: ...}}`."""
@@ -46,12 +47,7 @@ class OutputTaps:
             return self._extractor.output
         if not getattr(self.model, "outputs", None):
             return None
-        return {"output": _symbolic(self.model, "output"), "features": {}}
-
-
-def _symbolic(model, end):
-    """Return the "input" or "output" of a model with symbolic inputs; a Sequential one has no such attribute."""
-    return getattr(model, f"{end}s")[0] if isinstance(model, keras.Sequential) else getattr(model, end)
+        return {"output": symbolic(self.model, "output"), "features": {}}
 
 
 def _layer_output(model, name, owner, role):
@@ -68,15 +64,5 @@ def _layer_output(model, name, owner, role):
 def _calls(layer, outputs):
     """Return, for each call of a layer that symbolic outputs depend on, the list of the tensors it returned."""
     # `layer.output` would be that of its first call: in a loaded Sequential that is one of an earlier build, and the
-    # layer would run twice. Only the private history of the tensors tells the calls apart.
-    waiting, seen, calls = list(outputs), set(), []
-    while waiting:
-        operation, index, _ = waiting.pop()._keras_history
-        if operation is None or (id(operation), index) in seen:
-            continue
-        seen.add((id(operation), index))
-        node = operation._inbound_nodes[index]
-        waiting.extend(node.input_tensors)
-        if operation is layer:
-            calls.append(node.output_tensors)
-    return calls
+    # layer would run twice.
+    return [results for operation, _, results in calls_before(outputs) if operation is layer]
