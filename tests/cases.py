@@ -558,9 +558,13 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DIAGNOSTIC})
         for tool in (
+            kk.diagnostics.BiasVariance,
+            kk.diagnostics.BiasVarianceCurve,
             kk.diagnostics.GradientNoiseScale,
             kk.diagnostics.GradientThroughTime,
             kk.diagnostics.StateGradient,
+            kk.diagnostics.bias_variance,
+            kk.diagnostics.bias_variance_curve,
             kk.diagnostics.gradient_noise_scale,
             kk.diagnostics.gradient_through_time,
         )
