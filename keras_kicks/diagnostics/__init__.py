@@ -7,5 +7,6 @@ from keras_kicks.diagnostics.decompose_curve import bias_variance_curve as bias_
 from keras_kicks.diagnostics.gradient_noise import GradientNoiseScale as GradientNoiseScale
 from keras_kicks.diagnostics.gradient_noise_scale import gradient_noise_scale as gradient_noise_scale
 from keras_kicks.diagnostics.gradient_through_time import gradient_through_time as gradient_through_time
+from keras_kicks.diagnostics.largest_error import sup_error as sup_error
 from keras_kicks.diagnostics.state_gradients import GradientThroughTime as GradientThroughTime
 from keras_kicks.diagnostics.state_gradients import StateGradient as StateGradient

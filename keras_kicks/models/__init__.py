@@ -1,6 +1,9 @@
 """Models."""
 
+from keras_kicks.models.approximators import linear_interpolator as linear_interpolator
+from keras_kicks.models.approximators import step_approximator as step_approximator
 from keras_kicks.models.distiller import Distiller as Distiller
+from keras_kicks.models.sawtooth import sawtooth_network as sawtooth_network
 from keras_kicks.models.sharpness_aware import SharpnessAware as SharpnessAware
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT
 from keras_kicks.models.update_batch_normalization import update_batch_normalization as update_batch_normalization
