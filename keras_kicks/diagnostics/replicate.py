@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect
-from keras_kicks.diagnostics.ordered_batches import predict, train
+from keras_kicks.diagnostics.ordered_batches import Trainer, predict
 
 
 class Replicates:
@@ -31,7 +31,7 @@ class Replicates:
     def __init__(self, owner, build_fn, train, epochs, batch_size, reuse):
         self.owner, self.build_fn, self.train, self.reuse = owner, build_fn, train, reuse
         self.epochs, self.batch_size = epochs, batch_size
-        self.last, self.model, self.slots = None, None, None
+        self.last, self.model, self.slots, self.trainer = None, None, None, None
 
     def predictions(self, data, x_test, seed, orders):
         """Return what the model predicts, begun from one seed and trained once for each seed of `orders`."""
@@ -98,7 +98,9 @@ class Replicates:
         if self.train is not None:
             self.train(model, *data, seed)
         elif isinstance(model, keras.Model):
-            train(model, data, self.batch_size, self.epochs, seed)
+            if self.trainer is None or self.trainer.model is not model:
+                self.trainer = Trainer(model, self.batch_size, self.epochs)
+            self.trainer(data, seed)
         else:
             order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(data)[0]))
             model.fit(*keras.tree.map_structure(lambda a: a[order], data))
