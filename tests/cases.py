@@ -57,6 +57,7 @@ CALLBACK = "A callback has no values and no config: what it observes is tested i
 REPORT = "It holds numbers that a callback has found: tests/callbacks has what it makes of them."
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
+APPROXIMATOR = "It returns a model of Keras's layers: what it computes is tested in tests/models/test_approximators.py."
 DIAGNOSTIC = "It measures a model and returns NumPy arrays: these are tested in tests/diagnostics."
 OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is another."
 NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
@@ -837,11 +838,16 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": DIAGNOSTIC})
         for tool in (
+            kk.diagnostics.BiasVariance,
+            kk.diagnostics.BiasVarianceCurve,
             kk.diagnostics.GradientNoiseScale,
             kk.diagnostics.GradientThroughTime,
             kk.diagnostics.StateGradient,
+            kk.diagnostics.bias_variance,
+            kk.diagnostics.bias_variance_curve,
             kk.diagnostics.gradient_noise_scale,
             kk.diagnostics.gradient_through_time,
+            kk.diagnostics.sup_error,
         )
     },
     **{
@@ -858,6 +864,8 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": SAMPLED})
         for tool in (kk.models.MonteCarloPrediction, kk.models.monte_carlo_predict)
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": APPROXIMATOR})
+        for tool in (kk.models.linear_interpolator, kk.models.sawtooth_network, kk.models.step_approximator)
     },
     "update_batch_normalization": Case(
         lambda dtype: None, lambda: (), "tool", kk.models.update_batch_normalization, skips={"every": MODELS}

@@ -1,7 +1,12 @@
 """What is the matter with a model."""
 
+from keras_kicks.diagnostics.bias_variance_curve_result import BiasVarianceCurve as BiasVarianceCurve
+from keras_kicks.diagnostics.bias_variance_result import BiasVariance as BiasVariance
+from keras_kicks.diagnostics.decompose import bias_variance as bias_variance
+from keras_kicks.diagnostics.decompose_curve import bias_variance_curve as bias_variance_curve
 from keras_kicks.diagnostics.gradient_noise import GradientNoiseScale as GradientNoiseScale
 from keras_kicks.diagnostics.gradient_noise_scale import gradient_noise_scale as gradient_noise_scale
 from keras_kicks.diagnostics.gradient_through_time import gradient_through_time as gradient_through_time
+from keras_kicks.diagnostics.largest_error import sup_error as sup_error
 from keras_kicks.diagnostics.state_gradients import GradientThroughTime as GradientThroughTime
 from keras_kicks.diagnostics.state_gradients import StateGradient as StateGradient

@@ -1,8 +1,11 @@
 """Models."""
 
+from keras_kicks.models.approximators import linear_interpolator as linear_interpolator
+from keras_kicks.models.approximators import step_approximator as step_approximator
 from keras_kicks.models.distiller import Distiller as Distiller
 from keras_kicks.models.monte_carlo_predict import MonteCarloPrediction as MonteCarloPrediction
 from keras_kicks.models.monte_carlo_predict import monte_carlo_predict as monte_carlo_predict
+from keras_kicks.models.sawtooth import sawtooth_network as sawtooth_network
 from keras_kicks.models.sharpness_aware import SharpnessAware as SharpnessAware
 from keras_kicks.models.tied_model import TiedModel as TiedModel
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT
