@@ -23,6 +23,7 @@ QUESTIONS = (
     "tree_lstm",
     "teacher_forcing",
     "optimizers",
+    "penalties",
     "gradient_flow",
     "import_cost",
 )

@@ -2,20 +2,47 @@
 
 import math
 
+import keras
 from keras import ops
+
+# Below this sum, and above all finite ones, the powers of some elements have left the range.
+_SMALL = 1e-20
 
 
 def lp_norm(x, p):
     """Return (sum |x|^p)^(1/p) over all elements, or max |x| for an infinite p.
 
-    Magnitudes are divided by the largest one first, so that no power leaves the range of the dtype. The gradient by an
-    element that is 0 is 0; with several largest magnitudes, an infinite p shares it among them.
+    No power leaves the range of the dtype. The gradient by an element that is 0 is 0; with several largest magnitudes,
+    an infinite p shares it among them.
 
     Args:
         x: Floating tensor.
         p: Number > 0.
     """
     x = ops.convert_to_tensor(x)
+    wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
+    if p not in (2, 3, 4) or not wide or keras.backend.backend() == "torch":
+        # Keras calls custom gradients otherwise on torch.
+        return scaled_norm(x, p)
+
+    @ops.custom_gradient
+    def norm(x):
+        value = _norm(x, p)
+
+        def gradient(upstream):
+            inverse = 1 / ops.where(value > 0, value, ops.ones_like(value))
+            if p == 2:
+                return x * (upstream * inverse)
+            share = x * inverse
+            return _power(ops.abs(share), p - 2) * share * upstream
+
+        return value, gradient
+
+    return norm(x)
+
+
+def scaled_norm(x, p):
+    """Return the same for any p, with every magnitude divided by the largest one first: more passes over `x`."""
     magnitude = x * ops.stop_gradient(ops.sign(x))  # The gradient of `abs` at 0 is 1 on JAX.
     if p == math.inf:
         return ops.amax(magnitude)
@@ -32,3 +59,19 @@ def lp_norm(x, p):
     some = ops.not_equal(total, 0)
     root = ops.power(ops.where(some, total, one), 1 / p)
     return largest * ops.where(some, root, ops.zeros_like(root))
+
+
+def _norm(x, p):
+    total = ops.sum(_power(ops.abs(x) if p == 3 else x, p))
+    fits = ops.logical_and(total > _SMALL, ops.isfinite(total))
+    return ops.cond(fits, lambda: ops.power(total, 1 / p), lambda: scaled_norm(x, p))
+
+
+def _power(x, p):
+    """Return a power of 1, 2, 3 or 4, by products."""
+    if p == 1:
+        return x
+    square = ops.square(x)
+    if p == 2:
+        return square
+    return square * x if p == 3 else ops.square(square)

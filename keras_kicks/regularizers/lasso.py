@@ -13,7 +13,8 @@ class Lasso(Lp):
     """The penalty of lasso regression: weight * sum |w|.
 
     Its minimum has zeros, but descent along its gradient only comes near them. Exact zeros are made by the proximal
-    step: `keras_kicks.optimizers.Proximal(l1=weight)` in a chain, instead of this.
+    step, `keras_kicks.optimizers.Proximal(l1=weight)` in a chain, or by a bound, `keras_kicks.constraints.L1Ball`,
+    instead of this.
 
     Args:
         weight: Factor, >= 0.
@@ -50,7 +51,8 @@ class Ridge(Lp):
     """The penalty of ridge regression: weight * sqrt(sum w^2), or weight * sum w^2.
 
     The first is the notes' formula. It pulls with the same force however small the weights are, and can make a whole
-    tensor 0; the second is that of ridge regression elsewhere, and `keras.regularizers.L2`.
+    tensor 0, exactly with the proximal step `keras_kicks.optimizers.Proximal(l2_norm=weight)` instead of this; the
+    second is that of ridge regression elsewhere, and `keras.regularizers.L2`.
 
     Args:
         weight: Factor, >= 0.
@@ -90,6 +92,10 @@ class ElasticNet(keras.regularizers.Regularizer):
 
         weight (l1_ratio sum |w| + (1 - l1_ratio) / 2 sqrt(sum w^2))    for form="notes"
         weight (l1_ratio sum |w| + (1 - l1_ratio) / 2 sum w^2)          for form="scikit-learn"
+
+    Exact zeros are made by the proximal step, instead of this: in a chain, with a for the weight and m for the ratio,
+    `keras_kicks.optimizers.Proximal(l1=a m, l2_norm=a (1 - m) / 2)`, or `Proximal(l1=a m, l2=a (1 - m))` for
+    scikit-learn's form.
 
     Args:
         weight: Factor, >= 0: the notes' alpha, scikit-learn's `alpha`.

@@ -8,6 +8,7 @@ import pytest
 import subjects
 from keras import ops
 
+from keras_kicks.ops.norms import lp_norm, scaled_norm
 from keras_kicks.optimizers import Chain, Proximal
 from keras_kicks.regularizers import ElasticNet, Lasso, Lp, Ridge
 
@@ -146,12 +147,55 @@ def test_the_elastic_net_is_that_of_scikit_learn(l1_ratio):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.6])
+def test_zeros_along_a_path_are_those_of_scikit_learn(l1_ratio):
+    """From a weight that leaves none to one that leaves all, and with each weight the same coefficients exactly 0."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x, y = regression()
+    largest = np.abs(x.T @ y).max() / len(y) / l1_ratio
+    counts = []
+    for alpha in largest * np.array([1.02, 0.7, 0.3, 0.1, 0.02, 0.002]):
+        theirs = linear_model.ElasticNet(alpha, l1_ratio=l1_ratio, fit_intercept=False, tol=1e-12, max_iter=100000)
+        expected = theirs.fit(x, y).coef_
+        chain = Chain([Proximal(alpha * l1_ratio, alpha * (1 - l1_ratio))], 0.5)
+        found = fitted(chain, None, x, y, steps=60)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_array_equal(found == 0, expected == 0)
+        counts.append((found == 0).sum())
+    assert counts[0] == 8
+    assert counts[-1] == 0
+    assert len(set(counts)) >= 4
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+@pytest.mark.parametrize("share", [0.3, 0.8, 1.05])
+def test_the_notes_norm_has_a_proximal_step(share, l1_ratio):
+    """The conditions of the minimum of ElasticNet in the notes' form, which at l1_ratio 0 is half of Ridge."""
+    x, y = regression()
+    # At 0 the slope of the data, less the lasso's part, is as long as the norm's weight.
+    slope = np.abs(x.T @ y / len(y))
+    weights = np.linspace(0, 20, 20001)
+    beyond = [np.linalg.norm(np.maximum(slope - a * l1_ratio, 0)) <= a * (1 - l1_ratio) / 2 for a in weights]
+    alpha = share * weights[np.argmax(beyond)]
+    l1, norm = alpha * l1_ratio, alpha * (1 - l1_ratio) / 2
+    found = fitted(Chain([Proximal(l1, l2_norm=norm)], 0.3), None, x, y, steps=150).astype("float64")
+    assert (found == 0).all() == (share > 1)
+    if share < 1:
+        slope, kept = x.T @ (y - x @ found) / len(y), found != 0
+        pull = l1 * np.sign(found) + norm * found / np.linalg.norm(found)
+        np.testing.assert_allclose(slope[kept], pull[kept], atol=1e-4)
+        assert (np.abs(slope[~kept]) <= l1 + 1e-5).all()
+        penalty = ElasticNet(alpha, l1_ratio)
+        value = float(ops.convert_to_numpy(penalty(ops.convert_to_tensor(found.astype("float32")))))
+        assert value == pytest.approx(l1 * np.abs(found).sum() + norm * np.linalg.norm(found), rel=1e-5)
+
+
 def test_the_notes_ridge_can_make_all_weights_zero():
     """Where the gradient of the data at 0 is shorter than the weight; the squared one never does."""
     x, y = regression()
     force = np.linalg.norm(x.T @ y / len(y))
     for factor, zero in ((1.05, True), (0.8, False)):
-        w = fitted(Chain([Proximal(0.0)], 0.02), Ridge(factor * force), x, y, steps=1500)
+        w = fitted(Chain([Proximal(0.0)], 0.01), Ridge(factor * force), x, y, steps=200)
         assert (np.linalg.norm(w) < 0.05) == zero
 
 
@@ -173,3 +217,17 @@ def test_bad_input(make, error, message):
     with pytest.raises(error) as raised:
         make()
     assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("p", [2, 3, 4])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e15, 1e30])
+def test_the_short_way_to_a_norm_is_the_long_one(p, scale):
+    """Where the powers stay in their range, and where they leave it on the way; also in float64."""
+    x = values(30) * np.float32(scale)
+    x[3] = 0.0
+    short, long = (ops.convert_to_numpy(f(ops.convert_to_tensor(x), p)) for f in (lp_norm, scaled_norm))
+    np.testing.assert_allclose(short, long, rtol=2e-6)
+    expected = np.linalg.norm(x.astype("float64"), p)
+    np.testing.assert_allclose(short, expected, rtol=2e-6)
+    slopes = np.sign(x) * (np.abs(x.astype("float64")) / expected) ** (p - 1)
+    np.testing.assert_allclose(gradient(Lp(p, 1.0), x)[1], slopes, rtol=1e-5, atol=1e-7)
