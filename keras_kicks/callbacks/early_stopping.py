@@ -188,9 +188,7 @@ class EarlyStopping(keras.callbacks.Callback):
                 epoch; no argument epochs.
         """
         expect_choice(self._owner, ("steps", "epochs"), by=by)
-        expect(
-            "epochs" not in arguments, self._owner, "no epochs, which follow from the best check", arguments=arguments
-        )
+        expect("epochs" not in arguments, self._owner, "no epochs: the best check says how long", arguments=arguments)
         best = self.best
         expect(best is not None, self._owner, "a best check", "Train first.", best=None)
         passes = None
