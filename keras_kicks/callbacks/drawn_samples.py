@@ -12,7 +12,8 @@ def drawn_samples(owner, data, samples, seed, steps=None):
 
     Args:
         owner: Whom to name in errors.
-        data: An array, a tuple of arrays, or something that gives batches in each iteration: examples, or tuples or dicts of them.
+        data: An array, a tuple of arrays, or something that gives batches in each iteration: arrays, or tuples or dicts
+            of these.
         samples: How many to draw; all, if there are no more.
         seed: Of the draw.
         steps: Batches to look at, or None for all.

@@ -77,9 +77,7 @@ def test_others_may_watch_it(tmp_path):
 
 def test_epochs_that_are_not_validated():
     gap = GeneralizationGap(make_data(), samples=8)
-    with pytest.raises(
-        ValueError, match="GeneralizationGap: expected validation data; got logs=.*let fit validate the"
-    ):
+    with pytest.raises(ValueError, match="GeneralizationGap: expected validation data; got logs="):
         fit(make_model(), gap, validation_data=None)
     fit(make_model(), gap, epochs=4, validation_freq=[1, 3])
     assert gap.history["epoch"] == [0, 2]
@@ -135,7 +133,7 @@ FALLING = 1 / np.arange(1, 21)
             None,
             "overfitting",
         ),
-        # A rise of a hundredth of what was gained, or a single bad epoch, is no overfitting; nor if training is worse too.
+        # A rise of a hundredth of what was gained, or one bad epoch, is no overfitting; nor if training is worse too.
         (FALLING, [*FALLING[:8], *([FALLING[7] + 0.008] * 12)], None, "flat"),
         (FALLING, [*FALLING[:8], *([FALLING[7] + 1e-9] * 11), 3.0], None, "flat"),
         (
@@ -214,7 +212,7 @@ def test_data_without_an_end():
 
     x, y = make_data()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8).repeat()
-    with pytest.raises(ValueError, match="GeneralizationGap: expected data that end; got .* Pass steps, to look at"):
+    with pytest.raises(ValueError, match="GeneralizationGap: expected data that end; got data="):
         GeneralizationGap(data, samples=9)
     gap = GeneralizationGap(data, steps=6)
     peer = Evaluate(make_data())
