@@ -55,6 +55,7 @@ NOISE_OF_BATCH = "The noise is a function of all predictions of a batch: other p
 MEAN_OF_REPLICA = "The mean is over the counted samples of a replica, as Keras takes it for masked losses."
 CALLBACK = "A callback has no values and no config: what it observes is tested in tests/callbacks."
 REPORT = "It holds numbers that a callback has found: tests/callbacks has what it makes of them."
+RULE = "It works on the numbers that a training shows it: tests/callbacks has what it makes of them."
 TOOL = "It works on whole models or files, not on tensors: what it does to them is tested in tests/compression."
 DATASET = "It makes NumPy arrays: what they are is tested in tests/datasets."
 APPROXIMATOR = "It returns a model of Keras's layers: what it computes is tested in tests/models/test_approximators.py."
@@ -784,6 +785,17 @@ CASES = {
     "ScheduledSampling": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.ScheduledSampling, skips={"every": CALLBACK}
     ),
+    **{
+        callback.__name__: Case(lambda dtype: None, lambda: (), "callback", callback, skips={"every": CALLBACK})
+        for callback in (kk.callbacks.EarlyStopping, kk.callbacks.TimeStopping, kk.callbacks.GeneralizationGap)
+    },
+    **{
+        rule.__name__: Case(lambda dtype: None, lambda: (), "tool", rule, skips={"every": RULE})
+        for rule in (
+            *(kk.callbacks.StoppingRule, kk.callbacks.Patience, kk.callbacks.GL, kk.callbacks.PQ, kk.callbacks.UP),
+            *(kk.callbacks.LowProgress, kk.callbacks.StoppingCheck, kk.callbacks.learning_curves_picture),
+        )
+    },
     "GradientFlow": Case(
         lambda dtype: None, lambda: (), "callback", kk.callbacks.GradientFlow, skips={"every": CALLBACK}
     ),

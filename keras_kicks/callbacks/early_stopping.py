@@ -117,7 +117,7 @@ class EarlyStopping(keras.callbacks.Callback):
             expect_integer(owner, 'Pass "epoch" or a number of steps.', check_freq=check_freq)
             expect(check_freq >= 1, owner, 'check_freq to be "epoch" or >= 1', check_freq=check_freq)
             remedy = "A callback does not see the validation data of fit."
-            given = validation_data is not None
+            given = validation_data is not None or not any(name.startswith("val_") for name in self._rules.names)
             expect(given, owner, "validation_data, to check within an epoch", remedy, validation_data=None)
         expect_data(owner, "validation_data", validation_data)
         if not isinstance(validation_freq, collections.abc.Container):
@@ -188,9 +188,7 @@ class EarlyStopping(keras.callbacks.Callback):
                 epoch; no argument epochs.
         """
         expect_choice(self._owner, ("steps", "epochs"), by=by)
-        expect(
-            "epochs" not in arguments, self._owner, "no epochs, which follow from the best check", arguments=arguments
-        )
+        expect("epochs" not in arguments, self._owner, "no epochs: the best check says how long", arguments=arguments)
         best = self.best
         expect(best is not None, self._owner, "a best check", "Train first.", best=None)
         passes = None
@@ -234,11 +232,10 @@ class EarlyStopping(keras.callbacks.Callback):
         self._means.end_epoch(logs)
         self._ends[epoch] = self._means.state()
         if self.check_freq == "epoch" and _is_validated(epoch, self.validation_freq):
-            values = dict(logs or {})
-            if self.validation_data is not None:
-                values.update(self._evaluate())
-                for name, value in values.items():
-                    logs.setdefault(name, value)
+            found = self._evaluate()
+            values = {**(logs or {}), **found}
+            for name, value in found.items():
+                logs.setdefault(name, value)
             self._check(StoppingCheck(epoch, self._means.steps, epoch + 1, values))
         self._bests.append(self._best_step)
         self._save()
@@ -272,6 +269,8 @@ class EarlyStopping(keras.callbacks.Callback):
         self._ends, self._bests = {}, collections.deque(maxlen=2)
 
     def _evaluate(self):
+        if self.validation_data is None:
+            return {}
         found = evaluate_quietly(self.model, self.validation_data, **self._evaluation)
         return {f"val_{name}": value for name, value in found.items()}
 

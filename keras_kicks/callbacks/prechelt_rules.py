@@ -41,7 +41,7 @@ class GL(StoppingRule):
     def verdict(self, logs):
         """Return whether the generalization loss exceeds the limit."""
         error, best = self.values[-1], self.best
-        remedy = "Take the rule Patience or UP for a loss that may be negative."
+        remedy = "Take Patience or UP for a loss that may be negative."
         expect(error >= 0, type(self).__name__, f"{self.monitor} >= 0", remedy, **{self.monitor: error})
         if best is None or (best == 0 and error > 0):
             self.generalization_loss = math.inf
@@ -128,7 +128,14 @@ class PQ(GL):
     def __init__(self, alpha=0.5, strip=STRIP, monitor="val_loss", train_monitor="loss"):
         owner = type(self).__name__
         _expect_strip(owner, strip)
-        expect(isinstance(train_monitor, str), owner, "a name for train_monitor", "", TypeError, monitor=train_monitor)
+        expect(
+            isinstance(train_monitor, str),
+            owner,
+            "a name for train_monitor",
+            "",
+            TypeError,
+            train_monitor=train_monitor,
+        )
         self.strip, self.train_monitor = strip, train_monitor
         super().__init__(alpha, monitor)
 
@@ -219,7 +226,7 @@ class UP(StoppingRule):
 def progress(owner, name, errors, strip):
     """Return P_k of the last strip, in per mille; NaN while there is none, 0 if an error in it is not finite."""
     last = errors[-1]
-    remedy = "Take the rule Patience or UP for a loss that may be negative."
+    remedy = "Take Patience or UP for a loss that may be negative."
     expect(not last < 0, owner, f"{name} >= 0", remedy, **{name: last})
     if len(errors) < strip:
         return math.nan

@@ -60,11 +60,12 @@ class TrainingMeans:
 
     def state(self):
         """Return what `resume` needs at the end of an epoch."""
-        return [self._before, self._sums, self._count]
+        return [self._before, dict(self._sums), self._count]
 
     def resume(self, state):
         """Go on after an epoch."""
-        self._before, self._sums, self._count = state
+        before, sums, count = state
+        self._before, self._sums, self._count = before, dict(sums), count
 
     def _within(self, batches):
         return batches if self._length is None else min(batches, self._length)
