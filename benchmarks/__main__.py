@@ -24,6 +24,7 @@ QUESTIONS = (
     "teacher_forcing",
     "optimizers",
     "gradient_flow",
+    "monte_carlo",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

@@ -125,12 +125,8 @@ def monte_carlo_predict(
     chosen = stochastic_layers(owner, model, layers)
     with _scope(model):
         sampler = _Sampler(model, chosen, samples, samples_at_once, classes, keep_samples)
-    with own_draws(model, chosen, seed), others_in_inference(model, chosen):
-        try:
-            found = sampler.predict(x, batch_size=batch_size, steps=steps, verbose=verbose)
-        finally:
-            if keras.backend.backend() == "jax":
-                sampler.jax_state_sync()  # Keras takes the weights out of the model, and keeps them if it fails.
+    with own_draws(model, chosen, seed), others_in_inference(model, chosen), _kept_by_jax(sampler):
+        found = sampler.predict(x, batch_size=batch_size, steps=steps, verbose=verbose)
     if keep_samples:
         found["samples"] = tree.map_structure(lambda y: np.moveaxis(y, 1, 0), found["samples"])
     return MonteCarloPrediction(**found)
@@ -216,6 +212,23 @@ def _scope(model):
     """Return the context in which the variables of a model are mirrored as those of the model are."""
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
+
+
+@contextlib.contextmanager
+def _kept_by_jax(sampler):
+    """Give the variables their values back if `predict` fails: on JAX Keras has taken them out of the model."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    held = [(v, v.value) for v in sampler.variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in held:
+            if not value.is_deleted():
+                variable.assign(value)
+        sampler.jax_state_sync()
+        raise
 
 
 def _copies(x, count):
