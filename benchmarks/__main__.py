@@ -25,6 +25,7 @@ QUESTIONS = (
     "optimizers",
     "penalties",
     "gradient_flow",
+    "monte_carlo",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

@@ -10,10 +10,10 @@ from keras import ops, tree
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_seed
 from keras_kicks._layer_tree import all_layers
+from keras_kicks.models.rounds import in_rounds
 from keras_kicks.models.stochastic_layers import draws_for_each_row, others_in_inference, own_draws, stochastic_layers
 from keras_kicks.models.symbolic_graph import split_before
 from keras_kicks.ops.keras_mask import get_mask, set_mask
-from keras_kicks.ops.scan import scan
 
 # Numbers of the inputs of what is computed at a time, where more samples of a batch would not be faster.
 AT_A_TIME = 2**20
@@ -125,7 +125,7 @@ def monte_carlo_predict(
     chosen = stochastic_layers(owner, model, layers)
     with _scope(model):
         sampler = _Sampler(model, chosen, samples, samples_at_once, classes, keep_samples)
-    with own_draws(model, chosen, seed), others_in_inference(model, chosen):
+    with own_draws(model, chosen, seed), others_in_inference(model, chosen), _kept_by_jax(sampler):
         found = sampler.predict(x, batch_size=batch_size, steps=steps, verbose=verbose)
     if keep_samples:
         found["samples"] = tree.map_structure(lambda y: np.moveaxis(y, 1, 0), found["samples"])
@@ -166,7 +166,7 @@ class _Sampler(keras.Model):
             structure[:] = [y]
             return [ops.reshape(part, (together, -1, *ops.shape(part)[1:])) for part in tree.flatten(y)]
 
-        drawn = [self._probabilities(_wide(part)) for part in _repeated(draw, self.samples, together)]
+        drawn = [self._probabilities(_wide(part)) for part in self._repeated(draw, together)]
         statistics = {
             "mean": [_mean(part) for part in drawn],
             "standard_deviation": [_standard_deviation(part, self.samples) for part in drawn],
@@ -177,6 +177,14 @@ class _Sampler(keras.Model):
         if self.keep_samples:
             statistics["samples"] = [ops.moveaxis(part, 0, 1) for part in drawn]
         return {name: tree.pack_sequence_as(structure[0], values) for name, values in statistics.items()}
+
+    def _repeated(self, draw, together):
+        """Return what calls of `draw` return, one after the other along the first axis, as many as samples."""
+        rounds = math.ceil(self.samples / together)
+        if rounds == 1:
+            return draw()
+        parts = in_rounds(draw, rounds, self.model)
+        return [ops.reshape(part, (-1, *ops.shape(part)[2:]))[: self.samples] for part in parts]
 
     def _together(self, edge):
         """Return how many samples to compute side by side."""
@@ -206,6 +214,23 @@ def _scope(model):
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
+@contextlib.contextmanager
+def _kept_by_jax(sampler):
+    """Give the variables their values back if `predict` fails: on JAX Keras has taken them out of the model."""
+    if keras.backend.backend() != "jax":
+        yield
+        return
+    held = [(v, v.value) for v in sampler.variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in held:
+            if not value.is_deleted():
+                variable.assign(value)
+        sampler.jax_state_sync()
+        raise
+
+
 def _copies(x, count):
     """Return `count` copies of a batch, one after the other, with their masks; as it is if it has no batch axis."""
     if count == 1 or x is None:
@@ -213,19 +238,6 @@ def _copies(x, count):
     y = ops.reshape(ops.broadcast_to(x[None], (count, *ops.shape(x))), (-1, *ops.shape(x)[1:]))
     mask = get_mask(x)
     return y if mask is None else set_mask(y, _copies(mask, count))
-
-
-def _repeated(draw, samples, together):
-    """Return what calls of `draw` return, one after the other along the first axis, as many as there are samples."""
-    rounds = math.ceil(samples / together)
-    if rounds == 1:
-        return draw()
-    if keras.backend.backend() == "tensorflow":
-        _, _, parts = scan(lambda *_: ((), tuple(draw())), (), (ops.arange(rounds),), keep_states=False)
-    else:
-        # JAX's loop would take the states of generators out of itself.
-        parts = [ops.stack(part) for part in zip(*(draw() for _ in range(rounds)), strict=True)]
-    return [ops.reshape(part, (-1, *ops.shape(part)[2:]))[:samples] for part in parts]
 
 
 def _wide(y):
@@ -239,7 +251,8 @@ def _mean(y):
 
 
 def _standard_deviation(y, samples):
-    return ops.sqrt(ops.var(y - y[:1], axis=0) * (samples / (samples - 1)))
+    y = y - y[:1]
+    return ops.sqrt(ops.sum(ops.square(y - ops.mean(y, axis=0)), axis=0) / (samples - 1))
 
 
 def _entropy(p):

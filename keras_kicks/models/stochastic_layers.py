@@ -109,16 +109,31 @@ def own_draws(model, chosen, seed):
     # Statistics, if a layer that keeps some was chosen.
     changing += [weight for layer in chosen for weight in layer.non_trainable_weights]
     before = [np.array(ops.convert_to_numpy(v)) for v in changing]  # A copy: torch shares the memory.
-    rng = np.random.default_rng(random.randrange(2**31) if seed is None else seed % 2**32)
+    seed = random.randrange(2**31) if seed is None else seed % 2**32
+    rng = np.random.default_rng(seed)
     generators = {id(g): g for layer in all_layers(model) for g in _generators(layer)}
     try:
         for generator in generators.values():
             state = generator.state
             state.assign(np.array([rng.integers(2**31 - 1), 0], state.dtype))
-        yield
+        with _torch_draws(seed):
+            yield
     finally:
         for variable, value in zip(changing, before, strict=True):
             variable.assign(value)
+
+
+@contextlib.contextmanager
+def _torch_draws(seed):
+    """Seed torch's own generator, from which layers without a seed draw on that backend, and set it back."""
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def _matches(owner, layer, choice):
