@@ -50,9 +50,8 @@ def drawn(draw, **labels):
     draw(axes)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    FigureCanvasAgg(figure).draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def main():

@@ -63,11 +63,6 @@ def trained(hidden, function, x, steps):
     return model
 
 
-def rate_of(errors):
-    """Return the power of the width that the errors fall with."""
-    return np.polyfit(np.log(list(errors)), np.log(list(errors.values())), 1)[0]
-
-
 def drawn(draw, **labels):
     """Return a picture."""
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
@@ -75,9 +70,8 @@ def drawn(draw, **labels):
     draw(axes)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    FigureCanvasAgg(figure).draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def draw_bumps(axes):
@@ -105,12 +99,13 @@ def main():
             models = {n: trained(hidden(n), f, x, steps) for n in widths}
             ends = [-1] * x.shape[1], [1] * x.shape[1]
             errors[f"{name}, {kind}"] = {n: kk.diagnostics.sup_error(m, f, *ends).value for n, m in models.items()}
+    rates = {k: np.polyfit(np.log(widths), np.log(list(v.values())), 1)[0] for k, v in errors.items()}
     for name, found in errors.items():
-        print(f"{name:<28}", *(f"{error:>8.2g}" for error in found.values()), f"  {rate_of(found):6.2f}", flush=True)
+        print(f"{name:<28}", *(f"{error:>8.2g}" for error in found.values()), f"  {rates[name]:6.2f}", flush=True)
 
     def draw_errors(axes):
         for i, (name, found) in enumerate(errors.items()):
-            label, style = f"{name}: width^{rate_of(found):.1f}", ("-", "--", ":")[i % 3]
+            label, style = f"{name}: width^{rates[name]:.1f}", ("-", "--", ":")[i % 3]
             axes.loglog(list(found), list(found.values()), style, color=f"C{i // 3}", marker="o", label=label)
 
     folder = os.path.join(LOGS, "universal_approximation", time.strftime("%Y%m%d-%H%M%S"))
