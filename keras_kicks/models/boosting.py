@@ -36,8 +36,8 @@ class Boosting(keras.Model):
     A learner is any Keras model, by its own `fit`. It is compiled once: a round only gives it new first weights and a
     new optimizer. The members are kept in stacked weights of this one model, which runs them all at once, is saved
     whole and can be exported. `fit` ends with `n` members, or before them when a learner is perfect or of no use
-    (`stop_reason` says it), or when a callback such as `keras.callbacks.EarlyStopping(monitor="val_error")` stops it:
-    for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set `n`
+    (`stop_reason` says it), or when a callback stops it, as `keras.callbacks.EarlyStopping("val_error", mode="min")`
+    does: for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set `n`
     higher for more members. That is the run without a break: first weights, drawn samples and the order of batches
     follow from `seed` and the number of the round. Learners under a strategy of `tf.distribute` train on its replicas.
 
@@ -132,6 +132,8 @@ class Boosting(keras.Model):
         self.huber_quantile = float(huber_quantile)
         self.seed = random.randrange(2**31) if seed is None else int(seed)
         self.stop_reason = None
+        # Callbacks of Keras look at it, also where no learner has one.
+        self.optimizer = None
         self.members = StackedMembers(learner)
 
     @property
@@ -144,7 +146,7 @@ class Boosting(keras.Model):
         owner = type(self).__name__
         _expect_count(owner, n)
         if self.built:
-            there = int(self.members.count)
+            there = self.members.size()
             expect(n >= there, owner, "n to be no less than the members there are", n=n, members=there)
             self.members.resize(int(n))
             # Compiled functions hold the weights that were.
@@ -164,12 +166,13 @@ class Boosting(keras.Model):
     def _kept(self, name):
         if not self.built:
             return np.zeros(0, "float32")
-        return np.array(ops.convert_to_numpy(getattr(self.members, name)))[: int(self.members.count)]
+        return np.array(ops.convert_to_numpy(getattr(self.members, name)))[: self.members.size()]
 
     def build(self, input_shape):
         """Build the learner, and create the weights of n members."""
         if not self._learner.model.built:
             self._learner.model.build(input_shape)
+        self._shapes = input_shape
         self.members.create(self.n, self._output_shape(input_shape)[1:])
         self.built = True
 
@@ -251,7 +254,7 @@ class Boosting(keras.Model):
         owner = type(self).__name__
         expect_integer(owner, epochs=epochs)
         expect(epochs >= 1, owner, "epochs >= 1", epochs=epochs)
-        done = int(self.members.count) if self.built else 0
+        done = self.members.size() if self.built else 0
         expect(done < self.n, owner, "fewer than n members", "Set n higher to go on.", members=done, n=self.n)
         if rounds is not None:
             _expect_count(owner, rounds, "rounds")
@@ -295,7 +298,7 @@ class Boosting(keras.Model):
                 break
         callbacks.on_train_end(logs)
         if verbose and self.stop_reason is not None:
-            keras.utils.io_utils.print_msg(f"{type(self).__name__}: ended, since {self.stop_reason}.")
+            print(f"{type(self).__name__}: ended, since {self.stop_reason}.")
         return self.history
 
     def staged_predict(self, x):
@@ -320,8 +323,14 @@ class Boosting(keras.Model):
         return super().evaluate(*args, **kwargs)
 
     def _expect_members(self):
-        there = int(self.members.count) if self.built else 0
+        there = self.members.size() if self.built else 0
         expect(there > 0, type(self).__name__, "a member", "Call fit before.", members=there)
+
+    def export(self, *args, **kwargs):
+        """Write the model for serving, as `keras.Model.export` does."""
+        self._expect_members()
+        self(_symbols(self._shapes))  # Keras exports what was called.
+        return super().export(*args, **kwargs)
 
     def compile_from_config(self, config):
         """Compile as before; the optimizer is the learner's, and has no variables here."""
@@ -352,3 +361,12 @@ class Boosting(keras.Model):
 def _expect_count(owner, n, name="n"):
     expect_integer(owner, **{name: n})
     expect(n >= 1, owner, f"{name} >= 1", **{name: n})
+
+
+def _symbols(shape):
+    """Return symbolic inputs in the structure of their shapes."""
+    if isinstance(shape, dict):
+        return {name: _symbols(each) for name, each in shape.items()}
+    if any(isinstance(each, (tuple, list)) for each in shape):
+        return [_symbols(each) for each in shape]
+    return keras.Input(shape[1:])

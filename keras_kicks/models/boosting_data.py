@@ -104,7 +104,7 @@ def _joined(owner, batches, steps):
     finite = steps is not None or (length is not None and length != -1)
     expect(finite, owner, "data of known, finite length", "Pass steps_per_epoch.", x=type(batches))
     if isinstance(batches, keras.utils.PyDataset):
-        batches = (batches[i] for i in range(length if steps is None else steps))
+        batches = map(batches.__getitem__, range(length if steps is None else min(steps, length or steps)))
     taken = [keras.utils.unpack_x_y_sample_weight(batch) for batch in itertools.islice(iter(batches), steps)]
     expect(len(taken) > 0, owner, "at least one batch", batches=0)
     taken = [keras.tree.map_structure(_array, batch, none_is_leaf=False) for batch in taken]

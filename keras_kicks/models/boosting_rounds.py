@@ -75,7 +75,7 @@ class Rounds:
     def _first(self):
         """Return what the sum starts from: what the members were trained for, where there are some."""
         members = self._ensemble.members
-        if int(members.count) == 0:
+        if members.size() == 0:
             members.start.assign(self._algorithm.start)
         elif self._ensemble.algorithm == "gradient":
             self._algorithm.begin(np.array(keras.ops.convert_to_numpy(members.start), "float64"))

@@ -33,14 +33,16 @@ class StackedMembers(keras.layers.Layer):
 
     def create(self, n, start_shape):
         """Create weights for n members and for a start of this shape."""
-        numbers = {"trainable": False, "initializer": "zeros", "dtype": "float32"}
+        numbers = {"trainable": False, "initializer": "zeros", "dtype": "float32", "autocast": False}
         self.count = self.add_weight(shape=(), name="count", **{**numbers, "dtype": "int32"})
         self.start = self.add_weight(shape=start_shape, name="start", **numbers)
         self._create_stacks(n)
 
     def _create_stacks(self, n):
         for name in ("estimator_weights", "estimator_errors"):
-            variable = self.add_weight(shape=(n,), name=name, trainable=False, initializer="zeros", dtype="float32")
+            variable = self.add_weight(
+                shape=(n,), name=name, trainable=False, initializer="zeros", dtype="float32", autocast=False
+            )
             setattr(self, name, variable)
         for place, weight in enumerate(self._learner.weights()):
             stack = self.add_weight(
@@ -48,6 +50,8 @@ class StackedMembers(keras.layers.Layer):
                 dtype=weight.dtype,
                 initializer="zeros",
                 trainable=weight.trainable,
+                # The architecture casts them as it sees fit.
+                autocast=False,
                 name=f"{weight.name}_{place}",
             )
             setattr(self, f"stack_{place}", stack)
@@ -77,10 +81,14 @@ class StackedMembers(keras.layers.Layer):
             variable.assign(ops.slice_update(ops.convert_to_tensor(variable), [place] + [0] * (row.ndim - 1), row))
         self.count.assign(place + 1)
 
+    def size(self):
+        """Return the number of members that are kept."""
+        return int(ops.convert_to_numpy(self.count))
+
     def read(self):
         """Return a list of values for each member that is kept."""
         stacks = [np.array(ops.convert_to_numpy(stack)) for stack in self.stacks()]
-        return [[stack[place] for stack in stacks] for place in range(int(self.count))]
+        return [[stack[place] for stack in stacks] for place in range(self.size())]
 
     def call(self, inputs):
         """Run all members."""
