@@ -37,9 +37,10 @@ class Boosting(keras.Model):
     new optimizer. The members are kept in stacked weights of this one model, which runs them all at once, is saved
     whole and can be exported. `fit` ends with `n` members, or before them when a learner is perfect or of no use
     (`stop_reason` says it), or when a callback stops it, as `keras.callbacks.EarlyStopping("val_error", mode="min")`
-    does: for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set `n`
-    higher for more members. That is the run without a break: first weights, drawn samples and the order of batches
-    follow from `seed` and the number of the round. Learners under a strategy of `tf.distribute` train on its replicas.
+    does: for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set
+    `n` higher for more members. That is the run without a break: first weights, drawn samples and the order of batches
+    follow from `seed` and the number of the round. Learners made under a strategy of `tf.distribute` train on its
+    replicas. They, learners that run eagerly and those with a `fit` of their own take the order of batches from Keras.
 
     Args:
         build_fn: Function without arguments that returns a new learner; or a model, which is made again from its

@@ -124,8 +124,8 @@ def test_it_is_exported(algorithm, tmp_path):
     boosting = ensemble(algorithm, n=2)
     boosting.fit(x, y, **FITTING)
     boosting.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served").serve(x)
-    np.testing.assert_allclose(served.numpy(), boosting.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    served = tf.saved_model.load(tmp_path / "served")
+    np.testing.assert_allclose(served.serve(x).numpy(), boosting.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
 SETTINGS = {"graph": {"jit_compile": False}, "jit": {"jit_compile": True}, "eager": {"run_eagerly": True}}
