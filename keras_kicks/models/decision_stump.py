@@ -143,8 +143,11 @@ class DecisionStump(keras.Model):
             # About the mean no digits are lost to it; counts of classes are counted as they are.
             sums = np.cumsum(w[:, None] * (y[order] if score is _largest else y[order] - center), axis=0)
             counts = np.cumsum(w)
-            found = score(sums[:-1], counts[:-1]) + score(sums[-1] - sums[:-1], counts[-1] - counts[:-1])
-            found[values[1:] <= values[:-1]] = -np.inf
+            rest = counts[-1] - counts[:-1]
+            found = score(sums[:-1], counts[:-1]) + score(sums[-1] - sums[:-1], rest)
+            # A side that weighs no more than the rounding of the others has no mean.
+            nothing = np.minimum(counts[:-1], rest) <= 1e-12 * counts[-1]
+            found[nothing | (values[1:] <= values[:-1])] = -np.inf
             if len(found) and (place := int(np.argmax(found))) >= 0 and found[place] > best:
                 best, feature, threshold = found[place], k, _between(values[place], values[place + 1])
         left = x[:, feature] <= threshold

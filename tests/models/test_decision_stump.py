@@ -77,6 +77,16 @@ def test_no_training_sample_changes_sides():
         assert stump.predict(x, verbose=0).argmax(axis=1).tolist() == labels
 
 
+def test_weights_that_are_next_to_nothing():
+    """The last samples weigh less than the rounding of the sums: they are no side of their own."""
+    x = np.arange(40.0)[:, None]
+    y, weights = np.arange(40) // 10 % 2, np.where(np.arange(40) < 37, 0.1, 1e-19)
+    stump, tree = DecisionStump(2), DecisionTreeClassifier(max_depth=1)
+    stump.fit(x, y, sample_weight=weights)
+    tree.fit(x[:37], y[:37])
+    assert float(stump.threshold) == tree.tree_.threshold[0]
+
+
 def test_nothing_to_split():
     stump = DecisionStump()
     stump.fit(np.ones((4, 2)), np.array([1.0, 2.0, 3.0, 6.0]))
