@@ -16,6 +16,7 @@ QUESTIONS = (
     "dropconnect",
     "label_smoothing",
     "distiller",
+    "boosting",
     "compression",
     "compressed_size",
     "recurrent",

@@ -201,6 +201,31 @@ def _sharpness_aware(dtype):
     return model
 
 
+def _boosting(algorithm, **arguments):
+    """A case for boosting that has two members of four."""
+    classes = 3 if algorithm.startswith("samme") else None
+
+    def make(dtype):
+        model = kk.models.Boosting(lambda: kk.models.DecisionStump(classes, dtype=dtype), 4, algorithm, **arguments)
+        model.compile()
+        x = normal(30, 6)
+        y = np.digitize(x[:, 0] + x[:, 1] * x[:, 2], [-0.5, 0.5])
+        model.fit(x, y, rounds=2, verbose=0)
+        return model
+
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.Boosting, mask="dropped")
+
+
+def _stump(classes):
+    def make(dtype):
+        stump = kk.models.DecisionStump(classes, dtype=dtype)
+        x = normal(8, 6)[::-1]
+        stump.fit(x, (np.arange(8) % 4) // 2)
+        return stump
+
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.DecisionStump, mask="dropped")
+
+
 def _truncated(dtype):
     layers = [L.GRU(4, return_sequences=True, dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
     model = kk.models.TruncatedBPTT(keras.Sequential([keras.Input((None, 5)), *layers]), 2, 4, updates="sequence")
@@ -765,6 +790,9 @@ CASES = {
     ),
     "TiedModel": _tied_model(),
     "TiedModel-squared": _tied_model(squared=True, per_variable=True),
+    **{f"Boosting-{name}": _boosting(name, seed=3) for name in ("samme", "samme.r", "r2")},
+    "Boosting-gradient": _boosting("gradient", boosting_loss="huber", learning_rate=0.5, subsample=0.8, seed=3),
+    **{f"DecisionStump-{name}": _stump(classes) for name, classes in (("classes", 3), ("numbers", None))},
     "SharpnessAware": Case(
         _sharpness_aware,
         lambda: (normal(8, 6),),
