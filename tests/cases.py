@@ -152,6 +152,22 @@ def _sharpness_aware(dtype):
     return model
 
 
+def _bagging(*layers, **arguments):
+    """A case for Bagging of small classifiers, with these layers in the middle."""
+
+    def build(dtype):
+        dense = [keras.layers.Dense(n, dtype=dtype) for n in (5, 3)]
+        return keras.Sequential([keras.Input((6,)), dense[0], *(make(dtype) for make in layers), dense[1]])
+
+    def make(dtype):
+        model = kk.models.Bagging(lambda: build(dtype), 3, from_logits=True, seed=2, **arguments)
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    skips = {} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY}
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.Bagging, mask="dropped", skips=skips)
+
+
 def _truncated(dtype):
     layers = [L.GRU(4, return_sequences=True, dtype=dtype), keras.layers.Dense(3, dtype=dtype)]
     model = kk.models.TruncatedBPTT(keras.Sequential([keras.Input((None, 5)), *layers]), 2, 4, updates="sequence")
@@ -493,6 +509,13 @@ CASES = {
         mask="dropped",
         skips={} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY},
     ),
+    "Bagging": _bagging(lambda dtype: keras.layers.Activation("tanh", dtype=dtype)),
+    "Bagging-side-by-side": _bagging(
+        lambda dtype: keras.layers.Reshape((5, 1), dtype=dtype),
+        lambda dtype: keras.layers.SimpleRNN(4, dtype=dtype),
+        stacked=False,
+    ),
+    "Bagging-vote": _bagging(combine="vote", bootstrap=0.7),
     "TruncatedBPTT": Case(
         _truncated,
         lambda: (normal(4, 7, 5),),

@@ -1,5 +1,6 @@
 """Models."""
 
+from keras_kicks.models.bagging import Bagging as Bagging
 from keras_kicks.models.distiller import Distiller as Distiller
 from keras_kicks.models.sharpness_aware import SharpnessAware as SharpnessAware
 from keras_kicks.models.truncated_bptt import TruncatedBPTT as TruncatedBPTT
