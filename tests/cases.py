@@ -62,6 +62,7 @@ OTHER_TOKEN = "A rounded logit may choose another token, and all that follows is
 NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a difference quotient has it."
 TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
 TENSORFLOW_ONLY = "It needs the TensorFlow backend, and says so: its file tests it there."
+ESTIMATOR = "An estimator of scikit-learn: its file runs scikit-learn's own checks."
 MODELS = "It changes the statistics of a model: tests/optimizers has it."
 OPTIMIZER = "An optimizer has no values: what it owes is a table of its own, tests/optimizers/table.py."
 SCHEDULE = "A number for each step: tests/optimizers has its rates, its config, and a chain that is saved with it."
@@ -516,6 +517,10 @@ CASES = {
         stacked=False,
     ),
     "Bagging-vote": _bagging(combine="vote", bootstrap=0.7),
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": ESTIMATOR})
+        for tool in (kk.models.KerasClassifier, kk.models.KerasRegressor)
+    },
     "TruncatedBPTT": Case(
         _truncated,
         lambda: (normal(4, 7, 5),),

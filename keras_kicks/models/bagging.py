@@ -129,7 +129,10 @@ class Bagging(keras.Model):
         self.drawn = self.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False, name="drawn")
         self._hidden = _Hidden(models)
         self.member_weights = None
-        if all(model.built for model in models):
+        if all(_is_known(model) for model in models):
+            # Not by hand: Keras keeps the shape, and exports by it.
+            self.build(models[0].input_shape)
+        elif all(model.built for model in models):
             self._take_over()
             self.built = True
 
@@ -229,6 +232,9 @@ class Bagging(keras.Model):
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         arguments.update(arguments.pop("kwargs", {}))
         x, owner = arguments.get("x"), type(self).__name__
+        if not self.built and x is not None and (are_arrays(x) or hasattr(x, "element_spec")):
+            spec = x if are_arrays(x) else keras.utils.unpack_x_y_sample_weight(x.element_spec)[0]
+            self.build(keras.tree.map_structure(lambda part: (None, *part.shape[1:]), spec))
         if self.bootstrap is not False and x is not None:
             if are_arrays(x):
                 samples = sample_count(owner, x)
@@ -326,12 +332,12 @@ class Bagging(keras.Model):
         models = [self._plain(member, name=f"member_{member}") for member in range(self.n)]
         known = hasattr(models[0], "inputs") and models[0].inputs
         expect(known, type(self).__name__, "members with known inputs", "Give them a keras.Input.", inputs=None)
-        inputs = keras.tree.map_structure(
-            lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), models[0].input
-        )
-        columns = [keras.tree.flatten(model(inputs)) for model in models]
+        inputs = [keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in models[0].inputs]
+        inputs = inputs if len(inputs) > 1 else inputs[0]
+        each = [model(inputs) for model in models]
+        columns = [keras.tree.flatten(outputs) for outputs in each]
         outputs = [self._combined(ops.stack(list(row))) for row in zip(*columns, strict=True)]
-        return keras.Model(inputs, keras.tree.pack_sequence_as(models[0].output, outputs), name=self.name)
+        return keras.Model(inputs, keras.tree.pack_sequence_as(each[0], outputs), name=self.name)
 
     def get_config(self):
         """Return the constructor arguments; members in place of the function that makes them."""
