@@ -27,6 +27,7 @@ QUESTIONS = (
     "penalties",
     "gradient_flow",
     "monte_carlo",
+    "bagging",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

@@ -65,6 +65,7 @@ NO_GRADIENT_BACK = "Own outputs that are fed back carry no gradient, and a diffe
 TOKENS = "It returns tokens, which have no gradient and are not rounded; its file tests it."
 TENSORFLOW_ONLY = "It needs the TensorFlow backend, and says so: its file tests it there."
 SAMPLED = "It measures a model and returns NumPy arrays: tests/models has what these are."
+ESTIMATOR = "An estimator of scikit-learn: its file runs scikit-learn's own checks."
 MODELS = "It changes the statistics of a model: tests/optimizers has it."
 OPTIMIZER = "An optimizer has no values: what it owes is a table of its own, tests/optimizers/table.py."
 SCHEDULE = "A number for each step: tests/optimizers has its rates, its config, and a chain that is saved with it."
@@ -224,6 +225,22 @@ def _stump(classes):
         return stump
 
     return Case(make, lambda: (normal(8, 6),), "model", kk.models.DecisionStump, mask="dropped")
+
+
+def _bagging(*layers, **arguments):
+    """A case for Bagging of small classifiers, with these layers in the middle."""
+
+    def build(dtype):
+        dense = [keras.layers.Dense(n, dtype=dtype) for n in (5, 3)]
+        return keras.Sequential([keras.Input((6,)), dense[0], *(make(dtype) for make in layers), dense[1]])
+
+    def make(dtype):
+        model = kk.models.Bagging(lambda: build(dtype), 3, from_logits=True, seed=2, **arguments)
+        model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    skips = {} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY}
+    return Case(make, lambda: (normal(8, 6),), "model", kk.models.Bagging, mask="dropped", skips=skips)
 
 
 def _truncated(dtype):
@@ -801,6 +818,17 @@ CASES = {
         mask="dropped",
         skips={} if keras.backend.backend() == "tensorflow" else {"every": TENSORFLOW_ONLY},
     ),
+    "Bagging": _bagging(lambda dtype: keras.layers.Activation("tanh", dtype=dtype)),
+    "Bagging-side-by-side": _bagging(
+        lambda dtype: keras.layers.Reshape((5, 1), dtype=dtype),
+        lambda dtype: keras.layers.SimpleRNN(4, dtype=dtype),
+        stacked=False,
+    ),
+    "Bagging-vote": _bagging(combine="vote", bootstrap=0.7),
+    **{
+        tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": ESTIMATOR})
+        for tool in (kk.models.KerasClassifier, kk.models.KerasRegressor)
+    },
     "TruncatedBPTT": Case(
         _truncated,
         lambda: (normal(4, 7, 5),),
@@ -904,6 +932,8 @@ CASES = {
     **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": SAMPLED})
         for tool in (kk.models.MonteCarloPrediction, kk.models.monte_carlo_predict)
+    },
+    **{
         tool.__name__: Case(lambda dtype: None, lambda: (), "tool", tool, skips={"every": APPROXIMATOR})
         for tool in (kk.models.linear_interpolator, kk.models.sawtooth_network, kk.models.step_approximator)
     },

@@ -41,7 +41,7 @@ def fingerprint(models, layer_names):
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(layer_names).encode())
     for model in models:
-        digest.update(_architecture(model).encode())
+        digest.update(architecture(model).encode())
         for weight in model.weights:
             value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
             digest.update(f"{value.dtype.str}{value.shape}".encode())
@@ -49,7 +49,7 @@ def fingerprint(models, layer_names):
     return digest.hexdigest()
 
 
-def _architecture(model):
+def architecture(model):
     """Return the configuration of a model as text; of a model without one, the name of its class."""
     try:
         return json.dumps(_unnamed(keras.saving.serialize_keras_object(model), {}), sort_keys=True)

@@ -1,0 +1,46 @@
+"""The models that an ensemble is made of, before and after they are its members."""
+
+import itertools
+
+import keras
+
+from keras_kicks._errors import expect
+
+
+def new_models(owner, build_fn, n):
+    """Return n new models.
+
+    Raises:
+        TypeError: `build_fn` is no function; what it returns is no Keras model.
+        ValueError: expected a new model in each call of build_fn.
+    """
+    expect(callable(build_fn), owner, "a function for build_fn", error=TypeError, build_fn=build_fn)
+    models, rule = [], "build_fn to return a Keras model"
+    for _ in range(n):
+        model = build_fn()
+        is_model = isinstance(model, keras.Model)
+        expect(is_model, owner, rule, "Pass the function, not a model.", TypeError, returned=type(model).__name__)
+        models.append(model)
+    parts = [id(part) for model in models for part in {id(v): v for v in model.variables}.values()]
+    rule, remedy = "a new model in each call of build_fn", "Make the model and its layers within the function."
+    distinct = len({id(model) for model in models}) == n and len(set(parts)) == len(parts)
+    expect(distinct, owner, rule, remedy, models=[model.name for model in models][:3])
+    return models
+
+
+def rebuilder(configs):
+    """Return a function that makes models out of serialized ones, in turns."""
+    turns = itertools.cycle(configs)
+    return lambda: keras.saving.deserialize_keras_object(next(turns))
+
+
+def with_values(config, trained, states, input_shape=None):
+    """Return a model of a serialized one, with these values of its variables."""
+    model = keras.saving.deserialize_keras_object(config)
+    if not model.built:
+        model.build(input_shape)
+    for variable, value in zip(model.trainable_variables, trained, strict=True):
+        variable.assign(value)
+    for variable, value in zip(model.non_trainable_variables, states, strict=True):
+        variable.assign(value)
+    return model
