@@ -24,6 +24,7 @@ QUESTIONS = (
     "teacher_forcing",
     "optimizers",
     "gradient_flow",
+    "parameter_tying",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"
