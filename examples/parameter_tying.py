@@ -42,52 +42,59 @@ def make_model(seed):
     return keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(5, name="classes")])
 
 
-def fit(model, x, y, epochs, batch_size=FEW):
-    """Train a model, or two at once."""
+def fit(model, x, y, steps, batch_size=FEW):
+    """Train a model, or two at once, for a number of steps: through all data in new orders, as often as it takes."""
+    rng, count = np.random.default_rng(0), len(keras.tree.flatten(x)[0])
+    rows = np.concatenate([rng.permutation(count) for _ in range(1 + steps * batch_size // count)])
+    x, y = keras.tree.map_structure(lambda array: array[rows[: steps * batch_size]], (x, y))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     losses = [loss] * len(y) if isinstance(y, list) else loss
     model.compile(keras.optimizers.Adam(0.003), losses, jit_compile=False)
-    model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
+    model.fit(x, y, batch_size=batch_size, shuffle=False, verbose=0)
 
 
 def accuracy(model, x, y):
     """Return the share of right answers."""
-    return float(np.mean(np.argmax(model.predict(x, verbose=0), axis=-1) == y))
+    return float(np.mean(np.argmax(model(x), axis=-1) == y))
 
 
-def from_scratch(seed, start, old, train, weight, epochs):
+def from_scratch(seed, start, old, train, weight, steps):
     """Train on the few labels alone."""
     model = make_model(seed + 100)
-    fit(model, *train, epochs)
+    fit(model, *train, steps)
     return model
 
 
-def fine_tuned(seed, start, old, train, weight, epochs):
+def begun(seed, start):
+    """Return a model whose body is that of the other task."""
+    model = make_model(seed + 100)
+    for name in BODY:
+        model.get_layer(name).set_weights(start.get_layer(name).get_weights())
+    return model
+
+
+def fine_tuned(seed, start, old, train, weight, steps):
     """Begin with the weights of the other task."""
-    model = make_model(seed + 100)
-    for name in BODY:
-        model.get_layer(name).set_weights(start.get_layer(name).get_weights())
-    fit(model, *train, epochs)
+    model = begun(seed, start)
+    fit(model, *train, steps)
     return model
 
 
-def l2_sp(seed, start, old, train, weight, epochs):
+def l2_sp(seed, start, old, train, weight, steps):
     """Begin there, and stay near."""
-    model = make_model(seed + 100)
-    for name in BODY:
-        model.get_layer(name).set_weights(start.get_layer(name).get_weights())
+    model = begun(seed, start)
     tying = kk.regularizers.ParameterTying(start, weight, squared=True, paths=BODY)
-    fit(kk.models.TiedModel(model, tying), *train, epochs)
+    fit(kk.models.TiedModel(model, tying), *train, steps)
     return model
 
 
-def two_way(seed, start, old, train, weight, epochs):
-    """Train both tasks at once, from scratch: all of the old one's labels, the few of the new one again and again."""
+def two_way(seed, start, old, train, weight, steps):
+    """Train both tasks at once, from scratch, with the few labels of the new one again and again."""
     model, other = make_model(seed + 100), make_model(seed + 200)
     tying = kk.regularizers.ParameterTying(other, weight, squared=True, mode="two-way", paths=BODY)
-    again = np.resize(np.arange(len(train[1])), len(old[1]))
+    again = np.resize(np.arange(FEW), len(old[1]))
     x, y = [train[0][again], old[0]], [train[1][again], old[1]]
-    fit(kk.models.TiedModel(model, tying), x, y, max(1, epochs // 10), batch_size=64)
+    fit(kk.models.TiedModel(model, tying), x, y, steps, batch_size=64)
     return model
 
 
@@ -97,9 +104,9 @@ METHODS = {"from scratch": from_scratch, "fine-tuned": fine_tuned, "L2-SP": l2_s
 def main():
     """Compare the methods over several draws of the few labels; the weight is chosen on labels that are held out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one draw and one epoch, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="one draw and two steps, to see that it runs")
     smoke = parser.parse_args().smoke
-    seeds, epochs = (range(1), 1) if smoke else (range(10), 200)
+    seeds, steps = (range(1), 2) if smoke else (range(10), 300)
     folder, found = (
         os.path.join(LOGS, "parameter_tying", time.strftime("%Y%m%d-%H%M%S")),
         {name: [] for name in METHODS},
@@ -107,10 +114,10 @@ def main():
     for seed in seeds:
         old, (train, choice, test) = make_data(seed)
         start = make_model(seed)
-        fit(start, *old, max(1, epochs // 10), batch_size=64)
+        fit(start, *old, steps, batch_size=64)
         for name, method in METHODS.items():
             weights = WEIGHTS[:1] if smoke or name in ("from scratch", "fine-tuned") else WEIGHTS
-            models = {weight: method(seed, start, old, train, weight, epochs) for weight in weights}
+            models = {weight: method(seed, start, old, train, weight, steps) for weight in weights}
             best = max(models, key=lambda weight, models=models: accuracy(models[weight], *choice))
             found[name].append(accuracy(models[best], *test))
             with tf.summary.create_file_writer(os.path.join(folder, name.replace(" ", "-"))).as_default():
