@@ -1,6 +1,9 @@
 """Few labels of a new task: does it help to stay near a model of a similar task?
 
-MEASURED
+Not in this one. A model of upright digits reads 0.415 of leaning ones. With 3 labels of each leaning digit, over 8
+draws, training from scratch reaches 0.811, and beginning with the old model's weights 0.850. To begin there and to be
+pulled back (L2-SP, its weight chosen on 30 more labels) gives 0.839, which is 0.011 +- 0.005 less. Both tasks from
+scratch in one fit, tied both ways, give 0.841, 0.010 +- 0.014 less: near the good start, without one.
 """
 
 import argparse
