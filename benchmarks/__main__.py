@@ -28,6 +28,7 @@ QUESTIONS = (
     "gradient_flow",
     "monte_carlo",
     "bagging",
+    "parameter_tying",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"

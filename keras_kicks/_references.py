@@ -63,7 +63,7 @@ def referred(config):
 
 def before(inputs):
     """Return the layers, nested ones too, that symbolic inputs come from; none for other inputs."""
-    tensors = [x for x in keras.tree.flatten(inputs) if isinstance(x, keras.KerasTensor)]
+    tensors = [x for x in keras.tree.flatten(inputs) if hasattr(x, "_keras_history")]
     if not tensors:
         return []
     return _within(keras.Model(keras.utils.get_source_inputs(tensors[0]), tensors[0], name="before"))

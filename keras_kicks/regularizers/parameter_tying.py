@@ -147,10 +147,10 @@ class ParameterTying(keras.layers.Layer, keras.regularizers.Regularizer):
         # As a layer of its own precision: within the call of a model, Keras casts weights to that of the model.
         return super().__call__(ops.zeros(()), model=model)
 
-    def call(self, zero, model):
+    def call(self, _, model):
         """Return the penalty of a built model."""
         two_way = self.mode == "two-way"
-        return zero + self._weighted([(a, b) for a, b in self.pairs(model) if a.trainable or (two_way and b.trainable)])
+        return self._weighted([(a, b) for a, b in self.pairs(model) if a.trainable or (two_way and b.trainable)])
 
     def __call__(self, x):
         """Return the penalty of one weight."""
@@ -168,7 +168,7 @@ class ParameterTying(keras.layers.Layer, keras.regularizers.Regularizer):
             pairs = [(a, ops.stop_gradient(ops.convert_to_tensor(b))) for a, b in pairs]
         groups = [[pair] for pair in pairs] if self.per_variable else [pairs]
         distance = sum(lp_distance(group, self.p, self.squared) for group in groups)
-        return ops.cast(self.weight, distance.dtype) * distance
+        return self.weight * distance
 
     def get_config(self):
         """Return the constructor arguments; the other by reference, and infinity as a string."""

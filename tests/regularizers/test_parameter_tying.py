@@ -153,8 +153,11 @@ def test_frozen_layers_are_not_tied_until_they_are_thawed():
     own, others = (each.get_weights()[:2] for each in (model, other))
     frozen = sum(((a - b) ** 2).sum() for a, b in zip(own, others, strict=True))
     assert subjects.array(tying.penalty(model)) == pytest.approx(whole - frozen, rel=1e-4)
+    begun_frozen = ParameterTying(other, 1.0, squared=True)
+    assert subjects.array(begun_frozen.penalty(model)) == pytest.approx(whole - frozen, rel=1e-4)
     model.layers[0].trainable = True
-    assert subjects.array(tying.penalty(model)) == whole
+    for each in (tying, begun_frozen):
+        assert subjects.array(each.penalty(model)) == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
