@@ -18,7 +18,7 @@ def norm_prox(x, pull, damping):
 
     Args:
         x: Floating tensor.
-        pull: Positive, of a shape that broadcasts to that of `x`: the step size times the weight of the norm.
+        pull: Positive tensor, of a shape that broadcasts to that of `x`: the step size times the weight of the norm.
         damping: The same, >= 1.
 
     Returns:
@@ -27,6 +27,9 @@ def norm_prox(x, pull, damping):
     tiny = ops.convert_to_tensor(1e-30, x.dtype)
     length = ops.sqrt(ops.sum(ops.square(x)))
     start = ops.maximum((length - ops.max(pull)) / ops.max(damping), 0.0)
+
+    if not (pull.shape or damping.shape):
+        return x * (start / ops.maximum(damping * start + pull, tiny))
 
     def unfinished(norm, moved, steps):
         return ops.logical_and(moved > 1e-6 * norm, steps < MOST_STEPS)

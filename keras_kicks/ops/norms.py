@@ -21,8 +21,8 @@ def lp_norm(x, p):
     """
     x = ops.convert_to_tensor(x)
     wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-    if p not in (2, 3, 4) or not wide or keras.backend.backend() == "torch":
-        # Keras calls custom gradients otherwise on torch.
+    if p not in (2, 3, 4) or not wide or keras.backend.backend() != "tensorflow":
+        # JAX makes few passes of many by itself; on torch Keras calls custom gradients otherwise.
         return scaled_norm(x, p)
 
     @ops.custom_gradient
