@@ -56,7 +56,7 @@ def cluster_weights(
         ValueError: expected a built Sequential or functional model with weights to cluster, not clustered yet, without
             pruning; number_of_clusters >= 2, or >= 3 with preserve_sparsity, and fewer than weights in each kernel (or
             channel); a known initialization and aggregation; a Conv2D for cluster_per_channel; finite floating weights;
-            layers of the model with weights to cluster.
+            layers of the model with weights to cluster; no two layers with one kernel.
 
     Source:
         Han, Mao and Dally, "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and
@@ -111,6 +111,8 @@ def cluster_weights(
             return None
         inner = copied(layer)
         inner.build_from_config(layer.get_build_config())
+        own = len(clusterable_kernels(inner, owner)) == len(found)
+        expect(own, owner, "layers with kernels of their own", "Untie the layers first.", layer=layer.name)
         return ClusterWeights(inner, indices, clustering, name=layer.name)
 
     return rebuilt(owner, model, replace)

@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_kicks.compression import cluster_report, cluster_weights, prune_low_magnitude, strip_clustering
 from keras_kicks.compression.cluster_wrapper import ClusterWeights
-from keras_kicks.layers import DropConnect, MaxoutDense
+from keras_kicks.layers import DropConnect, MaxoutDense, SymmetricDense, TransposedDense
 
 pytestmark = pytest.mark.tensorflow
 L = keras.layers
@@ -396,6 +396,11 @@ class Silent(L.Layer):
         return ops.matmul(x, self.matrix)
 
 
+def tied():
+    encoder, inputs = L.Dense(4, name="encoder"), keras.Input((8,))
+    return keras.Model(inputs, TransposedDense(encoder, name="decoder")(encoder(inputs)))
+
+
 REFUSED = {
     "no model": (lambda: "model", {}, TypeError, "a model of Keras 3; got model='builtins.str'."),
     "unbuilt": (lambda: keras.Sequential([L.Dense(4)]), {}, ValueError, "a built model; got model='sequential'."),
@@ -451,8 +456,16 @@ REFUSED = {
         "cluster_gradient_aggregation to be one of 'sum', 'avg'; got cluster_gradient_aggregation='max'.",
     ),
     "layers": (mlp, {"layers": ["no"]}, ValueError, "layers of the model; got layers='no'."),
+    "one kernel": (tied, {}, ValueError, "layers with kernels of their own; got layer='decoder'. Untie the layers"),
     "twice": (lambda: cluster_weights(mlp(), 4), {}, ValueError, "a model that is not clustered yet; got model="),
 }
+
+
+def test_half_of_a_symmetric_kernel_is_left_as_it_is():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8, name="plain"), SymmetricDense(8)])
+    clustered = strip_clustering(cluster_weights(model, 3))
+    assert list(cluster_report(clustered).values()) == [3]
+    np.testing.assert_array_equal(clustered.layers[1].weights[0], model.layers[1].weights[0])
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -56,6 +56,10 @@ class Mirrored:
         """Load the halves."""
         keras.layers.Layer.load_own_variables(self, store)
 
+    def get_prunable_weights(self):
+        """Return none: `keras_kicks.compression` leaves the layer as it is, since no mask of a half is saved."""
+        return []
+
     def enable_lora(self, *args, **kwargs):
         """Refuse: an update of low rank is not symmetric."""
         raise NotImplementedError(f"{type(self).__name__}: an update of low rank would not be symmetric.")
