@@ -49,11 +49,11 @@ def trained(units, depth, steps, seed):
 
 def drawn(draw, **labels):
     """Return a picture."""
-    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot(**labels)
     draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     FigureCanvasAgg(figure).draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 

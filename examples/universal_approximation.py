@@ -64,11 +64,11 @@ def trained(hidden, function, x, steps):
 
 def drawn(draw, **labels):
     """Return a picture."""
-    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot(**labels)
     draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     FigureCanvasAgg(figure).draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
@@ -106,6 +106,7 @@ def main():
         for i, (name, found) in enumerate(errors.items()):
             label, style = f"{name}: width^{rates[name]:.1f}", ("-", "--", ":")[i % 3]
             axes.loglog(list(found), list(found.values()), style, color=f"C{i // 3}", marker="o", label=label)
+        axes.set_xscale("log", base=2)
 
     folder = os.path.join(LOGS, "universal_approximation", time.strftime("%Y%m%d-%H%M%S"))
     with tf.summary.create_file_writer(folder).as_default():
