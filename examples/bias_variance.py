@@ -1,6 +1,11 @@
 """Where does the error of a network come from, as it grows, and as it is held back?
 
-The answer is below.
+On 40 noisy samples of a curve, with a loss of 0.25 that is noise, polynomials have the least loss at degree 5 (0.319,
+exact least squares): below, bias^2 rules (0.54 at degree 0), above, the variance (1.4 at degree 8, 19 at 10). Networks
+of 1, 2, 4, 8 and 64 hidden units have 0.73, 0.51, 0.337, 0.315 and 0.339 +- 0.01: bias^2 falls from 0.35 to 0.003; the
+variance is 0.14 with 2 units, mostly due to the initial weights (0.11), falls to 0.061 with 8, and is 0.085 with 64:
+0.071 due to the data, 0.015 to the order of the batches, nothing to the initial weights. For 64 units the best weight
+of ridge of five is 0.001: a variance of 0.066, at a bias^2 of 0.010. With a weight of 0.1 bias^2 is 0.51.
 """
 
 import argparse

@@ -1,6 +1,10 @@
 """With as many weights, is it better to be deep or to be wide?
 
-The answer is below.
+To be exact, deep: with 6 depth + 1 weights, `sawtooth_network` folds 2^(depth - 1) teeth exactly, 32 with 37; one layer
+of as many weights has 12 straight pieces for the 64 it takes, and from 4 teeth on is off by 0.67 and more. To be
+trained, it does not matter here: with some 240 weights, Adam from three starts comes as near to 2 teeth with one layer
+(0.0008 at best) as with four (0.0004; with eight 0.01), and of 8 teeth misses at least one with any (0.5 to 0.6).
+What is cheap to represent need not be found.
 """
 
 import argparse
@@ -45,11 +49,11 @@ def trained(units, depth, steps, seed):
 
 def drawn(draw, **labels):
     """Return a picture."""
-    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot(**labels)
     draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     FigureCanvasAgg(figure).draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 

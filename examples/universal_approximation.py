@@ -1,6 +1,10 @@
 """How near does a network with one hidden layer come to a function, as it grows wide?
 
-The answer is below.
+As theory says if it is built, and not as near if it is trained. Steps of sigmoids, set without training, have a largest
+error of 1.2 with 4 units and 0.077 with 64 (width^-1.0); straight lines of ReLU 0.74 and 0.0049, near width^-2;
+those of two Maxout units with as many pieces in all 1.7 and 0.019. Adam, once from one start, gets further with 4
+units (0.14 with sigmoid) and not as far with 64: 0.028 with sigmoid, 0.055 with ReLU, 0.061 with Maxout. Of two
+inputs it is 0.059, 0.17 and 0.21 then, where sigmoid with 8 units has 0.057.
 """
 
 import argparse
@@ -26,18 +30,13 @@ def uniform(limit):
     return keras.initializers.RandomUniform(-limit, limit)
 
 
+steps_of, lines_of = kk.models.step_approximator, kk.models.linear_interpolator
 UNITS = {  # by width, the hidden layer to train, and the network that is built; of Maxout the linear pieces count
-    "sigmoid": (
-        lambda width: layers.Dense(width, "sigmoid", True, uniform(9), uniform(9)),
-        lambda width: kk.models.step_approximator(wave, -1, 1, width),
-    ),
-    "ReLU": (
-        lambda width: layers.Dense(width, "relu", True, uniform(1), uniform(1)),
-        lambda width: kk.models.linear_interpolator(wave, -1, 1, width),
-    ),
+    "sigmoid": (lambda n: layers.Dense(n, "sigmoid", True, uniform(9), uniform(9)), lambda n: steps_of(wave, -1, 1, n)),
+    "ReLU": (lambda n: layers.Dense(n, "relu", True, uniform(1), uniform(1)), lambda n: lines_of(wave, -1, 1, n)),
     "Maxout": (
-        lambda width: kk.layers.MaxoutDense(width // 2, 2, None, True, uniform(1), uniform(1)),
-        lambda width: kk.models.linear_interpolator(wave, -1, 1, width // 2, "maxout"),
+        lambda n: kk.layers.MaxoutDense(n // 2, 2, None, True, uniform(1), uniform(1)),
+        lambda n: lines_of(wave, -1, 1, n // 2, "maxout"),
     ),
 }
 
@@ -65,11 +64,11 @@ def trained(hidden, function, x, steps):
 
 def drawn(draw, **labels):
     """Return a picture."""
-    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(7, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot(**labels)
     draw(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     FigureCanvasAgg(figure).draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
@@ -107,6 +106,7 @@ def main():
         for i, (name, found) in enumerate(errors.items()):
             label, style = f"{name}: width^{rates[name]:.1f}", ("-", "--", ":")[i % 3]
             axes.loglog(list(found), list(found.values()), style, color=f"C{i // 3}", marker="o", label=label)
+        axes.set_xscale("log", base=2)
 
     folder = os.path.join(LOGS, "universal_approximation", time.strftime("%Y%m%d-%H%M%S"))
     with tf.summary.create_file_writer(folder).as_default():

@@ -8,6 +8,7 @@ from keras_kicks._figures import new_figure, pixels
 from keras_kicks._summaries import summary_writer
 from keras_kicks._text_tables import aligned, markdown
 from keras_kicks.diagnostics.bias_variance_picture import COLORS, tag_of
+from keras_kicks.diagnostics.u_statistics import mean_over_groups
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,11 +46,24 @@ class BiasVarianceCurve:
         """Return the standard errors of a part for each value, as an array."""
         return np.array([result[part].standard_error for result in self.results])
 
+    def difference(self, value, other):
+        """Return how much larger the loss of one value is than that of another, and the standard error of that.
+
+        Both were trained on the same data sets from the same seeds, so that this is known better than either. The test
+        points are taken as they are.
+        """
+        errors = []
+        for result in (self[value], self[other]):
+            squares = np.square(result.predictions - result.targets[:, None, None, None].mean(axis=0))
+            independent = 0 if len(squares) > 1 else 1  # Of one data set, the initializations.
+            errors.append(squares.mean(axis=tuple(i for i in range(5) if i != independent)))
+        return mean_over_groups(errors[0] - errors[1])
+
     def picture(self, size=(7.0, 4.5)):
         """Draw the parts with standard errors over the values.
 
         Values over more than a factor of 10 are on a logarithmic axis, and so is the loss if it is over more than a
-        factor of 20; there, what is below the thousandth part of the smallest loss is out of the picture.
+        factor of 20; there, estimates below the thousandth part of the smallest loss are left out.
 
         Args:
             size: Width and height in units of 100 pixels.
@@ -63,20 +77,21 @@ class BiasVarianceCurve:
         figure = new_figure("BiasVarianceCurve", size)
         axes, loss = figure.add_subplot(xlabel=self.label, ylabel="squared loss, +- standard error"), self.of("loss")
         x = np.array(self.values, "float64")
+        logarithmic = loss.min() > 0 and loss.max() > 20 * loss.min()
+        floor = loss.min() / 1000 if logarithmic else -np.inf
+        colors = {**COLORS, **dict(zip(self.results[0].split, ("tab:red", "tab:purple", "tab:brown"), strict=False))}
         for name in self.results[0].parts:
             inner = name in self.results[0].split
             style = {"linestyle": ":", "alpha": 0.8} if inner else {"linewidth": 2 if name == "loss" else 1.5}
-            label = f"of {name}" if inner else name
-            color = {} if inner else {"color": COLORS[name]}
-            axes.errorbar(
-                x, self.of(name), self.errors(name), marker="o", markersize=3, capsize=2, label=label, **style, **color
-            )
+            style.update(color=colors[name], label=f"of {name}" if inner else name)
+            shown = np.where(self.of(name) > floor, self.of(name), np.nan)
+            axes.errorbar(x, shown, self.errors(name), marker="o", markersize=3, capsize=2, **style)
         axes.axvline(float(self.best), color="black", linewidth=0.8, linestyle="--", alpha=0.5)
         if x.min() > 0 and x.max() > 10 * x.min():
             axes.set_xscale("log")
-        if loss.min() > 0 and loss.max() > 20 * loss.min():
+        if logarithmic:
             axes.set_yscale("log", nonpositive="clip")
-            axes.set_ylim(loss.min() / 1000, loss.max() * 3)
+            axes.set_ylim(floor, loss.max() * 3)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         return pixels(figure)

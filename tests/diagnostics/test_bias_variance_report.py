@@ -43,7 +43,11 @@ def test_the_u_curve_of_polynomials():
         assert (np.abs(curve.of(name) - expected) < 4 * curve.errors(name)).all(), name
     assert curve.best == curve.values[truth.sum(axis=1).argmin()] == 3
     assert 0 < curve.values.index(curve.best) < len(curve.values) - 1
-    # The same seeds: with as many parameters as samples all models would see the same noise.
+    by, error = curve.difference(8, 3)
+    assert by == pytest.approx(curve[8]["loss"].value - curve[3]["loss"].value)
+    assert abs(by - (truth[4].sum() - truth[2].sum())) < 4 * error
+    # The same seeds, so that the two have noise in common.
+    assert error < np.hypot(*curve.errors("loss")[[2, 4]])
     np.testing.assert_array_equal(curve[3].predictions, curve_of((3,)).results[0].predictions)
     lines = str(curve).splitlines()
     assert lines[0].split() == ["degree", "bias^2", "noise", "variance", "loss"]

@@ -88,7 +88,7 @@ def test_ridge_regression_trained_by_descent():
 
 def stateful(optimizer):
     """A model with every kind of state: slots, statistics, seeds, and a learning rate that changes."""
-    parts = [layers.Dense(4, "tanh"), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(1)]
+    parts = [layers.Dense(4, "tanh"), layers.BatchNormalization(), layers.Dropout(0.3, seed=1), layers.Dense(1)]
     net = keras.Sequential([keras.Input((2,)), *parts])
     net.compile(optimizer(), "mse")
     return net
@@ -134,7 +134,7 @@ def test_it_is_traced_once():
         bias_variance(build_fn, make_data, X_TEST, np.zeros(3), **sizes)
         counts.append(len(calls))
     if keras.backend.backend() == "torch":
-        assert counts == [2 * 2 * 2 * 6, 6 * 2 * 2 * 6]  # Nothing is traced there: 6 steps of 5, 5 and 2 samples.
+        assert counts[1] - counts[0] == 4 * 2 * 2 * 2 * 3  # Nothing is traced there: 2 epochs of 5, 5 and 2 samples.
     else:
         assert counts[0] == counts[1] < 12
 
