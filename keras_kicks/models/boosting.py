@@ -6,18 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number, expect_seed
+from keras_kicks._errors import expect, expect_integer
+from keras_kicks.models.boosting_arguments import check_arguments, check_outputs, expect_count
 from keras_kicks.models.boosting_data import split, whole
 from keras_kicks.models.boosting_rounds import ALGORITHMS, CLASSIFIERS, Rounds
 from keras_kicks.models.stacked_members import StackedMembers
 from keras_kicks.models.weak_learner import WeakLearner
-
-LOSSES = {
-    "samme": (None,),
-    "samme.r": (None,),
-    "r2": ("linear", "square", "exponential"),
-    "gradient": ("squared_error", "absolute_error", "huber"),
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
@@ -105,19 +99,17 @@ class Boosting(keras.Model):
         **kwargs,
     ):
         owner = type(self).__name__
-        _expect_count(owner, n)
-        expect_choice(owner, tuple(ALGORITHMS), algorithm=algorithm)
-        boosting_loss = LOSSES[algorithm][0] if boosting_loss is None else boosting_loss
-        expect_choice(owner, LOSSES[algorithm], boosting_loss=boosting_loss)
-        expect_number(owner, learning_rate=learning_rate, subsample=subsample, huber_quantile=huber_quantile)
-        expect(learning_rate > 0, owner, "learning_rate > 0", learning_rate=learning_rate)
-        expect(0 < subsample <= 1, owner, "0 < subsample <= 1", subsample=subsample)
-        expect(0 < huber_quantile < 1, owner, "0 < huber_quantile < 1", huber_quantile=huber_quantile)
-        possible, remedy = subsample == 1 or algorithm == "gradient", "It weighs all samples in each round."
-        expect(possible, owner, 'subsample=1 but for algorithm="gradient"', remedy, subsample=subsample)
-        possible, remedy = not resample or algorithm != "gradient", "Pass subsample: its samples keep their weights."
-        expect(possible, owner, 'resample=False for algorithm="gradient"', remedy, resample=resample)
-        expect_seed(owner, seed)
+        boosting_loss = check_arguments(
+            owner,
+            n=n,
+            algorithm=algorithm,
+            boosting_loss=boosting_loss,
+            learning_rate=learning_rate,
+            subsample=subsample,
+            resample=resample,
+            huber_quantile=huber_quantile,
+            seed=seed,
+        )
         learner = WeakLearner(owner, build_fn)
         kwargs.setdefault("dtype", learner.model.dtype_policy)
         super().__init__(name=name, **kwargs)
@@ -145,7 +137,7 @@ class Boosting(keras.Model):
     @n.setter
     def n(self, n):
         owner = type(self).__name__
-        _expect_count(owner, n)
+        expect_count(owner, n)
         if self.built:
             there = self.members.size()
             expect(n >= there, owner, "n to be no less than the members there are", n=n, members=there)
@@ -189,17 +181,8 @@ class Boosting(keras.Model):
         return self._output_shape(input_shape)
 
     def _output_shape(self, input_shape):
-        owner, shape = type(self).__name__, self._learner.model.compute_output_shape(input_shape)
-        single = isinstance(shape, (list, tuple)) and all(size is None or isinstance(size, int) for size in shape)
-        expect(single, owner, "a learner with a single output", outputs=shape)
-        if self.algorithm in CLASSIFIERS:
-            rule, remedy = "a learner with an output for each of K >= 2 classes", "End it with Dense(K), also for K=2."
-            expect(len(shape) == 2 and (shape[1] or 0) >= 2, owner, rule, remedy, outputs=tuple(shape))
-        if self.algorithm == "r2":
-            rule, remedy = 'a learner with outputs of shape (batch, 1) for "r2"', 'Take "gradient" for several.'
-            expect(tuple(shape[1:]) == (1,), owner, rule, remedy, outputs=tuple(shape))
-        expect(None not in shape[1:], owner, "a learner whose outputs have a known shape", outputs=tuple(shape))
-        return tuple(shape)
+        shape = self._learner.model.compute_output_shape(input_shape)
+        return check_outputs(type(self).__name__, self.algorithm, shape)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
         """Return the loss of the ensemble: for classes the cross-entropy of its probabilities, whatever a learner's."""
@@ -258,7 +241,7 @@ class Boosting(keras.Model):
         done = self.members.size() if self.built else 0
         expect(done < self.n, owner, "fewer than n members", "Set n higher to go on.", members=done, n=self.n)
         if rounds is not None:
-            _expect_count(owner, rounds, "rounds")
+            expect_count(owner, rounds, "rounds")
         data = whole(owner, x, y, sample_weight, steps_per_epoch)
         expect(data[1] is not None, owner, "labels", y=None)
         validation = None
@@ -357,11 +340,6 @@ class Boosting(keras.Model):
         """Make the ensemble from `get_config`, without members."""
         learner = keras.saving.deserialize_keras_object(config["build_fn"], custom_objects=custom_objects)
         return cls(**{**config, "build_fn": learner})
-
-
-def _expect_count(owner, n, name="n"):
-    expect_integer(owner, **{name: n})
-    expect(n >= 1, owner, f"{name} >= 1", **{name: n})
 
 
 def _symbols(shape):

@@ -83,6 +83,7 @@ def test_more_members():
         grown.n = 4
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_it(tmp_path):
     x, y = data()
     boosting = ensemble(n=2)
@@ -131,6 +132,7 @@ def test_it_is_exported(algorithm, tmp_path):
 SETTINGS = {"graph": {"jit_compile": False}, "jit": {"jit_compile": True}, "eager": {"run_eagerly": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partial", [False, True])
 def test_an_epoch_in_a_graph_is_the_epoch_of_fit(partial):
     """The same weights as those of `keras.Model.fit`, with a last batch that is smaller, or not."""
@@ -297,8 +299,10 @@ def test_several_inputs_and_a_split_for_validation():
     np.testing.assert_allclose(boosting.predict(inputs, verbose=0), last, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("algorithm", "policy"),
+    [*((algorithm, "mixed_bfloat16") for algorithm in ALGORITHMS), ("gradient", "mixed_float16")],
+)
 def test_mixed_precision(algorithm, policy):
     x, y = data(algorithm)
     keras.config.set_dtype_policy(policy)
@@ -313,6 +317,7 @@ def test_mixed_precision(algorithm, policy):
     np.testing.assert_allclose(got.astype("float32"), last, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("algorithm", ["samme", "gradient"])
 def test_learners_train_on_replicas(strategy, algorithm):

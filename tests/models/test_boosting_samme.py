@@ -165,6 +165,18 @@ def test_resampling_needs_no_weights():
     assert max(errors) < 0.7 * first
 
 
+def test_weights_of_the_mean_one():
+    """A step of descent from zeros is that of the mean loss: a learner need not know how many samples there are."""
+    x, y = chi_square(50, 0)
+    w = np.random.default_rng(0).exponential(size=50)
+    ensemble = Boosting(lambda: keras.Sequential([keras.layers.Dense(2, kernel_initializer="zeros")]), 1, seed=0)
+    logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ensemble.compile(keras.optimizers.SGD(0.5), logits, jit_compile=False)
+    ensemble.fit(x, y, sample_weight=w, batch_size=50, verbose=0)
+    expected = 0.5 * x.T @ ((np.eye(2)[y] - 0.5) * (w / w.sum())[:, None])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(ensemble.members.stack_0)[0], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_networks_learn_by_the_weights():
     """And everything that is told of them follows from their outputs."""
     x, y = chi_square(400, 0)
