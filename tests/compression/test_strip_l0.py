@@ -63,6 +63,7 @@ def test_the_model_is_not_changed_and_goes_on_training():
     model.fit(x, np.zeros((4, 5), "float32"), verbose=0)
 
 
+@pytest.mark.slow
 def test_the_file_of_a_plain_model_needs_nothing_of_ours(tmp_path):
     model, x = model_with_gates(), drawn(4, 8, 8, 3)
     plain = strip_l0(model)

@@ -178,6 +178,7 @@ WRONG = {
     "momentum of 1": (lambda: o.Momentum(0.1, 1.0), ValueError, "expected 0 <= momentum < 1"),
     "beta_2 of 0.5": (lambda: o.RectifiedAdam(beta_2=0.5), ValueError, "expected beta_2 > 0.6"),
     "an unknown ball": (lambda: o.ConditionalGradient(0.1, 1.0, norm="max"), ValueError, "expected norm to be one of"),
+    "a negative norm": (lambda: o.Proximal(l2_norm=-0.1), ValueError, "expected l2_norm >= 0; got l2_norm=-0.1"),
     "paths of one text": (lambda: o.Proximal(0.1, exclude="bias"), TypeError, "expected a list of strings to exclude"),
     "rates upside down": (lambda: o.CyclicalLearningRate(0.5, 0.1, 3), ValueError, "expected 0 < least <= greatest"),
 }
