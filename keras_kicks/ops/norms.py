@@ -38,7 +38,8 @@ def lp_norm(x, p):
 
         return value, gradient
 
-    return norm(x)
+    # Its value: TensorFlow refuses a variable itself there, which is what an eager step hands on.
+    return norm(ops.copy(x))
 
 
 def scaled_norm(x, p):

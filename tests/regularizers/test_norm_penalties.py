@@ -231,3 +231,17 @@ def test_the_short_way_to_a_norm_is_the_long_one(p, scale):
     np.testing.assert_allclose(short, expected, rtol=2e-6)
     slopes = np.sign(x) * (np.abs(x.astype("float64")) / expected) ** (p - 1)
     np.testing.assert_allclose(gradient(Lp(p, 1.0), x)[1], slopes, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("penalty", [Ridge(0.1), Ridge(0.1, squared=True), ElasticNet(0.1), Lp(3, 0.1)])
+def test_an_eager_step_is_that_of_a_graph(penalty):
+    ends = []
+    for eagerly in (False, True):
+        kernel = {"kernel_initializer": "ones", "kernel_regularizer": penalty}
+        net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, **kernel)])
+        net.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=eagerly)
+        net.fit(np.eye(2), np.zeros((2, 1)), verbose=0)
+        ends.append(net.get_weights()[0])
+    np.testing.assert_allclose(*ends, rtol=1e-6)
+    assert (ends[0] < 1).all()
