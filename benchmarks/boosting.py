@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.harness import SEED, Ratio, Result, race
 from benchmarks.steps import labelled
-from keras_kicks.models import Boosting, DecisionStump
+from keras_kicks.models import Boosting, DecisionStump, KerasClassifier
 
 OURS, PEER = "Boosting", "plain Keras: build, compile, fit, predict"
 SKLEARN = "AdaBoostClassifier around KerasClassifier"
@@ -43,29 +43,12 @@ def plain(x, y, rounds, jit_compile):
         w /= w.sum()
 
 
-def estimator(jit_compile):
-    """Return an estimator of scikit-learn around the network; Keras's own takes no sample weights."""
-    from sklearn.base import BaseEstimator, ClassifierMixin
-
-    class KerasClassifier(ClassifierMixin, BaseEstimator):
-        def fit(self, x, y, sample_weight=None):
-            self.classes_ = np.unique(y)
-            self.model_ = compiled(network(), jit_compile)
-            weights = None if sample_weight is None else sample_weight / sample_weight.mean()
-            self.model_.fit(x, y, sample_weight=weights, epochs=EPOCHS, batch_size=BATCH, verbose=0)
-            return self
-
-        def predict(self, x):
-            return self.model_.predict(x, batch_size=4096, verbose=0).argmax(axis=1)
-
-    return KerasClassifier()
-
-
 def theirs(x, y, rounds, jit_compile):
-    """Fit scikit-learn's ensemble."""
+    """Fit scikit-learn's ensemble; Keras's own wrapper takes no sample weights."""
     from sklearn.ensemble import AdaBoostClassifier
 
-    AdaBoostClassifier(estimator(jit_compile), n_estimators=rounds).fit(x, y)
+    wrapped = KerasClassifier(lambda *_: compiled(network(), jit_compile), epochs=EPOCHS, batch_size=BATCH)
+    AdaBoostClassifier(wrapped, n_estimators=rounds).fit(x, y)
 
 
 def ours(x, y, rounds, jit_compile, learner=network):

@@ -84,6 +84,9 @@ class Boosting(keras.Model):
         [0, 0, 1, 1, 1, 0, 0, 0]
     """
 
+    # Outputs are probabilities, also of learners whose loss takes logits; estimators of scikit-learn ask for it.
+    from_logits = False
+
     def __init__(
         self,
         build_fn,

@@ -120,7 +120,7 @@ class Gradient:
 
     def begin(self, start):
         """Begin the sum with these numbers."""
-        self.start = start
+        self.start, self.rounds = start, 0
         self.residual = self.y - start
         self._fix()
 
@@ -143,7 +143,8 @@ class Gradient:
         h = outputs[used].ravel()
         error = float(w @ (self.targets()[used].ravel() - h) ** 2 / w.sum())
         if not (self.w @ np.abs(self.residual).reshape(len(self.w), -1)).sum() > 0:
-            return None, error, "no residuals are left"
+            # Labels that are all the same: the start is the model, and a member of weight zero with it.
+            return None if self.rounds else 0.0, error, "no residuals are left"
         step = float(self.loss.step(r, h, w))
         if step == 0:
             return None, error, "no step along the learner makes the loss less"
@@ -151,6 +152,7 @@ class Gradient:
 
     def follow(self, outputs, weight):
         """Take the step."""
+        self.rounds += 1
         self.residual = self.residual - weight * outputs
         self._fix()
 

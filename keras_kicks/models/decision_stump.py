@@ -136,7 +136,7 @@ class DecisionStump(keras.Model):
         x, y, weights = (a[weights > 0] for a in (x, y, weights))
         score = _largest if self.num_classes and self.criterion == "misclassification" else _squares
         center = (weights @ y) / weights.sum()
-        best, feature, threshold = -np.inf, 0, np.float32(0)
+        best, feature, threshold = -np.finfo("float64").max, 0, np.float32(0)
         for k in range(x.shape[1]):
             order = np.argsort(x[:, k], kind="stable")
             values, w = x[order, k], weights[order]
@@ -148,8 +148,11 @@ class DecisionStump(keras.Model):
             # A side that weighs no more than the rounding of the others has no mean.
             nothing = np.minimum(counts[:-1], rest) <= 1e-12 * counts[-1]
             found[nothing | (values[1:] <= values[:-1])] = -np.inf
-            if len(found) and (place := int(np.argmax(found))) >= 0 and found[place] > best:
-                best, feature, threshold = found[place], k, _between(values[place], values[place + 1])
+            top = found.max(initial=-np.inf)
+            # The first of splits that are equally good but for rounding, which differs with the order of the sums.
+            if top > best + 1e-9 * np.abs(best):
+                place = int(np.argmax(found >= top - 1e-9 * np.abs(top)))
+                best, feature, threshold = top, k, _between(values[place], values[place + 1])
         left = x[:, feature] <= threshold
         sides = [side if weights[side].any() else slice(None) for side in (left, ~left)]
         means = [(weights[side] @ y[side]) / weights[side].sum() for side in sides]

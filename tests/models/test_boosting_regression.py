@@ -131,8 +131,18 @@ def test_nothing_is_left_to_find():
     ours.fit(x, np.array([1.0, 1.0, 3.0, 3.0]), verbose=0)
     assert ours.stop_reason == "no residuals are left"
     assert ours.predict(x, verbose=0)[:, 0].tolist() == [1.0, 1.0, 3.0, 3.0]
-    with pytest.raises(ValueError, match=r"a first learner that is of use; got .*reason='no residuals are left'"):
-        Boosting(DecisionStump, 5, "gradient").fit(x, np.ones(4), verbose=0)
+    same = Boosting(DecisionStump, 5, "gradient", seed=0)
+    same.fit(x, np.full(4, 3.0), verbose=0)
+    assert same.stop_reason == "no residuals are left"
+    assert same.predict(x, verbose=0)[:, 0].tolist() == [3.0] * 4
+
+
+def test_a_learner_that_says_nothing():
+    ours = Boosting(lambda: OurNextAt(0), 5, "gradient", seed=0)
+    OurNext.turn = iter(np.zeros((5, 2)))
+    rule = "a first learner that is of use; got .*reason='no step along the learner makes the loss less'"
+    with pytest.raises(ValueError, match=rule):
+        ours.fit(friedman(20)[0], np.arange(20.0), verbose=0)
 
 
 # Five functions that take no notice of what they are trained on: no random numbers are in them, so that the ensemble

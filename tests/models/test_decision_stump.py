@@ -87,6 +87,18 @@ def test_weights_that_are_next_to_nothing():
     assert float(stump.threshold) == tree.tree_.threshold[0]
 
 
+def test_a_sample_twice_is_one_of_twice_the_weight():
+    """Also where several splits are equally good, on a few whole numbers."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        x, y, times = rng.integers(0, 3, (12, 4)), rng.integers(0, 3, 12), rng.integers(0, 4, 12)
+        stumps = [DecisionStump(3) for _ in range(2)]
+        stumps[0].fit(x, y, sample_weight=0.1 * times)
+        stumps[1].fit(np.repeat(x, times, axis=0), np.repeat(y, times))
+        for a, b in zip(*(stump.get_weights() for stump in stumps), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 def test_nothing_to_split():
     stump = DecisionStump()
     stump.fit(np.ones((4, 2)), np.array([1.0, 2.0, 3.0, 6.0]))
