@@ -3,7 +3,7 @@
 A stump has 46.8 % of 10,000 test samples wrong, 400 of them by votes (SAMME, which for two classes is AdaBoost.M1)
 10.6 %, in the very curve of scikit-learn's AdaBoostClassifier, and by their probabilities (SAMME.R, the Real AdaBoost)
 5.3 %. Hastie, Tibshirani and Friedman report 45.8 % and 5.8 % (figure 10.2): on four other draws of the data votes gave
-11.0 to 11.9 %, probabilities 5.2 to 6.1 %, so that it is the latter that their figure has.
+11.0 to 11.9 %, probabilities 5.2 to 6.1 %. Their figure lies among the latter.
 On Friedman's first problem 100 stumps at a learning rate of 0.3 bring the mean squared test error from 0.84 to 0.14,
 where noise is 0.04, in the curve of scikit-learn's GradientBoostingRegressor. Networks of four hidden units need fewer
 rounds, 0.19 after 20 where stumps have 0.28, and stay at 0.146.
