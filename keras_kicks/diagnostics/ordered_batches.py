@@ -7,9 +7,9 @@ import numpy as np
 class Trainer:
     """Trains a compiled model from whatever state it is in, without what `fit` spends on its begin and on each step.
 
-    On TensorFlow all steps are one loop in a graph, traced once. Elsewhere, and for models that take more than a step
-    at a time or are to run eagerly, it is `train_on_batch`; with several replicas, and for models with a `fit` of their
-    own, it is `fit`.
+    On TensorFlow all steps but the very first are one loop in a graph, traced once. Elsewhere, and for models that run
+    eagerly, it is `train_on_batch`; with several replicas, several steps at a time, or a `fit` of the model's own, it
+    is `fit`.
 
     Args:
         model: A compiled model.
@@ -38,8 +38,7 @@ class Trainer:
         done = 0
         if self.loop is None:
             # What Keras makes at the first step, such as the variables of metrics, cannot be made in a loop.
-            first = _taken(data, rows[: ends[1]])
-            self.model.train_step(keras.tree.map_structure(keras.ops.convert_to_tensor, first))
+            self.model.train_on_batch(*_taken(data, rows[: ends[1]]))
             self.loop, done = _loop(self.model.train_step), 1
         if done < len(ends) - 1:
             self.loop(keras.tree.map_structure(keras.ops.convert_to_tensor, data), rows, ends[done:])
