@@ -20,14 +20,14 @@ from sklearn.datasets import load_digits
 from keras_kicks.callbacks import GL, PQ, UP, EarlyStopping, GeneralizationGap, LowProgress, Patience
 
 LOGS = os.environ.get("KERAS_KICKS_LOGS", os.path.join(os.path.dirname(__file__), os.pardir, "logs"))
-TRAIN, HELD, WRONG, BATCH, STEPS_PER_EPOCH = 300, 150, 0.2, 10, 30
+TRAIN, HELD, WRONG, BATCH = 300, 150, 0.2, 30
 RULES = {
     "patience 5": lambda: Patience(5),
     "patience 20": lambda: Patience(20),
     "GL_5": lambda: GL(5),
     "PQ_0.5": lambda: PQ(0.5),
     "UP_3": lambda: UP(3),
-    "UP_3, every 10 steps": lambda: UP(3),
+    "UP_3, every 5 steps": lambda: UP(3),
     "GL_5 or no progress": lambda: [GL(5), LowProgress(0.1)],
 }
 
@@ -47,7 +47,7 @@ def make_model():
     """Return a network with more weights than it needs."""
     model = keras.Sequential([keras.Input((64,)), layers.Dense(256, "relu"), layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.SGD(0.02, momentum=0.9), loss, metrics=["accuracy"])
     return model
 
 
@@ -59,7 +59,7 @@ def error(model, data):
 def train(rules, seed, epochs, name=""):
     """Train until the rules stop it; return the callback, its model, and the errors of that and of a refit."""
     data, held, test = make_data(seed)
-    steps = {"check_freq": 10, "validation_data": held} if "steps" in name else {}
+    steps = {"check_freq": 5, "validation_data": held} if "steps" in name else {}
     stopping = EarlyStopping(rules, **steps)
     keras.utils.set_random_seed(seed)
     model = make_model()

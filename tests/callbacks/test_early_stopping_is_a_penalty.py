@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from keras_kicks.callbacks import EarlyStopping, Patience
 
@@ -16,6 +17,7 @@ def make_data():
     return (x, x @ w + rng.normal(size=SIZE)), (held, held @ w + rng.normal(size=400))
 
 
+@pytest.mark.tensorflow
 def test_steps_of_gradient_descent_are_a_ridge_penalty():
     """In each eigenvector of H: 1 - (1 - rate h)^steps of least squares, and of ridge regression h / (h + alpha).
 
