@@ -131,6 +131,24 @@ def padded():
     return keras.Sequential([keras.Input((None,), dtype="int32"), *steps]), x
 
 
+class Pooled(layers.Layer):
+    """Takes the mask from the tensor it is called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+        self.drop, self.pool = layers.Dropout(RATE), layers.GlobalAveragePooling1D()
+
+    def call(self, x, training=None):
+        return self.pool(self.drop(x, training=training))
+
+
+def masked_by_tensor():
+    _, x = padded()
+    embedding = layers.Embedding(5, 4, mask_zero=True)
+    return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, Pooled()]), x
+
+
 def recurrent():
     cells = layers.LSTM(4, dropout=RATE, recurrent_dropout=RATE, return_sequences=True)
     steps = [layers.Masking(), cells, layers.Bidirectional(layers.GRU(3, dropout=RATE))]
@@ -144,7 +162,7 @@ def attention():
     return keras.Model(x, layers.MultiHeadAttention(2, 3, dropout=RATE)(x, x)), np.stack([rows(), rows(seed=1)])
 
 
-MODELS = [several, nested, subclassed, padded, recurrent, attention]
+MODELS = [several, nested, subclassed, padded, masked_by_tensor, recurrent, attention]
 
 
 @pytest.mark.slow
