@@ -90,13 +90,24 @@ def test_weights_that_are_next_to_nothing():
 def test_a_sample_twice_is_one_of_twice_the_weight():
     """Also where several splits are equally good, on a few whole numbers."""
     rng = np.random.default_rng(0)
-    for _ in range(30):
-        x, y, times = rng.integers(0, 3, (12, 4)), rng.integers(0, 3, 12), rng.integers(0, 4, 12)
-        stumps = [DecisionStump(3) for _ in range(2)]
+    for _ in range(60):
+        x, y, times = rng.integers(0, 4, (9, 6)), rng.integers(0, 2, 9), rng.integers(0, 4, 9)
+        stumps = [DecisionStump(2) for _ in range(2)]
         stumps[0].fit(x, y, sample_weight=0.1 * times)
         stumps[1].fit(np.repeat(x, times, axis=0), np.repeat(y, times))
         for a, b in zip(*(stump.get_weights() for stump in stumps), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_of_two_equally_good_splits_it_is_the_first():
+    """Of what is the same from both ends, where the sums are rounded differently."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        half, weights = np.array([1, 0, 0, 0]), rng.exponential(size=4)
+        stump = DecisionStump(2)
+        both = [np.concatenate([a, a[::-1]]) for a in (half, weights)]
+        stump.fit(np.arange(8.0)[:, None], both[0], sample_weight=both[1])
+        assert float(stump.threshold) == 0.5
 
 
 def test_nothing_to_split():
