@@ -16,7 +16,6 @@ QUESTIONS = (
     "dropconnect",
     "label_smoothing",
     "distiller",
-    "boosting",
     "compression",
     "compressed_size",
     "recurrent",
@@ -24,11 +23,12 @@ QUESTIONS = (
     "tree_lstm",
     "teacher_forcing",
     "optimizers",
-    "penalties",
     "gradient_flow",
+    "penalties",
+    "parameter_tying",
     "monte_carlo",
     "bagging",
-    "parameter_tying",
+    "boosting",
     "import_cost",
 )
 README = Path(__file__).parent / "README.md"
