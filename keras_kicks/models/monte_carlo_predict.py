@@ -25,7 +25,7 @@ SOME = 64
 class MonteCarloPrediction:
     """What `monte_carlo_predict` returns: NumPy arrays, in the structure of the model's outputs.
 
-    Attributes:
+    Args:
         mean: Mean over the samples, of shape (rows, ...).
         standard_deviation: Standard deviation of the samples (the root of the unbiased variance), likewise.
         predictive_entropy: Entropy in nats of the mean class probabilities: the uncertainty in all; None without
