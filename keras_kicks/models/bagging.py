@@ -5,6 +5,7 @@ import math
 import random
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number, expect_seed
@@ -265,6 +266,15 @@ class Bagging(keras.Model):
 
     def _with_counts(self, batches):
         return count_batches(type(self).__name__, batches, self.n, self._counts_of_contents)
+
+    def bootstrap_counts(self):
+        """Return how often each member drew each sample of the arrays that `fit` was given.
+
+        Returns:
+            int32 array of shape (samples, members); without samples before `fit`, or for other data.
+        """
+        drawn = int(self.drawn)
+        return self._counts_of_places(drawn, drawn)[:drawn] if drawn else np.zeros((0, self.n), "int32")
 
     def predict_members(self, x, batch_size=None):
         """Return what each member predicts.

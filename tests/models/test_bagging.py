@@ -246,34 +246,43 @@ def test_a_replica_averages_statistics(strategy):
     with strategy.scope():
         bagging = Bagging(build, 2, seed=1)
         bagging.compile("sgd", "mse", jit_compile=False)
+    kernels = [model.get_weights()[0] for model in bagging.members()]
     bagging.fit(x, y.astype("float32"), batch_size=16, verbose=0)
     for variable in bagging.variables:
         values = [value.numpy() for value in variable.value.values]
         np.testing.assert_array_equal(values[0], values[1])
+    for model, kernel in zip(bagging.members(), kernels, strict=True):
+        # Of halves of equal size: the mean of their means, of which a moving mean that begins at 0 takes 1 %.
+        np.testing.assert_allclose(model.layers[1].moving_mean, 0.01 * (x @ kernel).mean(axis=0), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.slow
-def test_bagging_lowers_the_error_on_friedman_1():
-    # Breiman 1996, table 3: trees 11.4, bagged trees 6.2, of 200 samples. Ours are overfitted networks.
+def test_bagging_lowers_the_error_of_unstable_networks_on_friedman_1():
+    # Breiman 1996, of 200 samples: trees 11.4, bagged trees 6.2, which is 46 % less. These networks, wide, with large
+    # first weights and trained for long: about 6.8 and 4.6, with 25 members, which is 32 % less.
     x, y = make_friedman1(200, noise=1.0, random_state=0)
     test, answers = make_friedman1(1000, noise=1.0, random_state=1)
     mean, scale = y.mean(), y.std()
 
     def build():
-        dense = [layers.Dense(32, "relu"), layers.Dense(32, "relu"), layers.Dense(1)]
-        return keras.Sequential([keras.Input((10,)), *dense])
+        large = keras.initializers.VarianceScaling(20.0)
+        parts = [layers.Dense(128, "tanh", kernel_initializer=large), layers.Dense(1)]
+        return keras.Sequential([keras.Input((10,)), *parts])
 
-    bagging = Bagging(build, 10, seed=0)
-    bagging.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
-    bagging.fit(x, (y - mean) / scale, epochs=60, verbose=0)
-    error = np.mean((bagging.predict(test, verbose=0)[:, 0] * scale + mean - answers) ** 2)
-    each = bagging.predict_members(test)[..., 0] * scale + mean
-    errors = np.mean((each - answers) ** 2, axis=1)
-    assert error < 0.8 * errors.mean()
-    assert error < errors.min()
+    def errors(bootstrap):
+        bagging = Bagging(build, 12, bootstrap=bootstrap, seed=0)
+        bagging.compile(keras.optimizers.Adam(0.03), "mse", jit_compile=False)
+        bagging.fit(x, (y - mean) / scale, batch_size=64, epochs=150, verbose=0)
+        together = bagging.predict(test, verbose=0)[:, 0] * scale + mean
+        each = bagging.predict_members(test)[..., 0] * scale + mean
+        return np.mean((together - answers) ** 2), np.mean((each - answers) ** 2), bagging
+
+    _, unbagged, _ = errors(False)
+    bagged, of_a_member, bagging = errors(True)
+    assert bagged < 0.85 * unbagged
+    # About a third of the members predict a sample out of bag: more than all would err, less than one.
     out_of_bag = np.nanmean((bagging.oob_predict(x)[:, 0] * scale + mean - y) ** 2)
-    # Of a third of the members, and 200 samples: its standard error is a tenth.
-    assert abs(out_of_bag / error - 1) < 0.5
+    assert 0.7 * bagged < out_of_bag < of_a_member
 
 
 def test_out_of_bag_accuracy_is_near_that_of_new_digits():

@@ -13,7 +13,7 @@ N, FEATURES, CLASSES, MEMBERS = 40, 10, 3, 2
 
 def mlp():
     middle = [
-        layers.Dense(8, "relu", kernel_regularizer="l2", kernel_constraint="max_norm"),
+        layers.Dense(8, "relu", kernel_regularizer="l2", kernel_constraint=keras.constraints.MaxNorm(0.5)),
         layers.BatchNormalization(),
     ]
     return keras.Sequential([keras.Input((FEATURES,)), *middle, layers.Dense(CLASSES)])
