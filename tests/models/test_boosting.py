@@ -64,6 +64,7 @@ def test_it_is_saved_and_goes_on_as_if_without_a_break(algorithm, tmp_path):
         expect_equal(boosting, whole)
 
 
+@pytest.mark.slow
 def test_more_members():
     """With n set higher it goes on; the members that are there stay."""
     x, y = data()
