@@ -2,9 +2,9 @@
 
 from keras_kicks.models.approximators import linear_interpolator as linear_interpolator
 from keras_kicks.models.approximators import step_approximator as step_approximator
-from keras_kicks.models.bagging import Bagging as Bagging
-from keras_kicks.models.boosting import Boosting as Boosting
-from keras_kicks.models.decision_stump import DecisionStump as DecisionStump
+from keras_kicks.models.bagging.bagging import Bagging as Bagging
+from keras_kicks.models.boosting.boosting import Boosting as Boosting
+from keras_kicks.models.boosting.decision_stump import DecisionStump as DecisionStump
 from keras_kicks.models.distiller import Distiller as Distiller
 from keras_kicks.models.monte_carlo_predict import MonteCarloPrediction as MonteCarloPrediction
 from keras_kicks.models.monte_carlo_predict import monte_carlo_predict as monte_carlo_predict

@@ -10,8 +10,8 @@ from scipy import stats
 from sklearn.datasets import load_digits, make_friedman1
 
 from keras_kicks.models import Bagging
-from keras_kicks.models.bootstrap_counts import counts_by_content, counts_by_position
-from keras_kicks.models.combined_outputs import combined
+from keras_kicks.models.bagging.bootstrap_counts import counts_by_content, counts_by_position
+from keras_kicks.models.bagging.combined_outputs import combined
 
 pytestmark = pytest.mark.tensorflow
 

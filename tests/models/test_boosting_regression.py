@@ -12,7 +12,7 @@ from sklearn.ensemble import AdaBoostRegressor, GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from keras_kicks.models import Boosting, DecisionStump
-from keras_kicks.models.boosting_gradient import weighted_quantile
+from keras_kicks.models.boosting.gradient import weighted_quantile
 
 
 def friedman(samples=200, seed=0):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect
-from keras_kicks.models.counted_data import are_arrays, join, sample_count, split
+from keras_kicks.models.bagging.counted_data import are_arrays, join, sample_count, split
 
 
 class _Predictor(keras.Model):

@@ -1,7 +1,7 @@
 """What boosting takes, and what its learners return."""
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number, expect_seed
-from keras_kicks.models.boosting_rounds import CLASSIFIERS
+from keras_kicks.models.boosting.rounds import CLASSIFIERS
 
 LOSSES = {
     "samme": (None,),

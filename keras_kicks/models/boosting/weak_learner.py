@@ -9,8 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect
-from keras_kicks.models.boosting_data import rows
-from keras_kicks.models.compiled_epochs import CompiledEpochs
+from keras_kicks.models.boosting.compiled_epochs import CompiledEpochs
+from keras_kicks.models.boosting.data import rows
 
 # Samples to run at once where nothing else says how many.
 AT_ONCE = 4096

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer
-from keras_kicks.models.boosting_data import sample_weights, whole
-from keras_kicks.models.class_labels import class_ids
+from keras_kicks.models.boosting.class_labels import class_ids
+from keras_kicks.models.boosting.data import sample_weights, whole
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")

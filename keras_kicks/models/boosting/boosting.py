@@ -7,11 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_integer
-from keras_kicks.models.boosting_arguments import check_arguments, check_outputs, expect_count
-from keras_kicks.models.boosting_data import split, whole
-from keras_kicks.models.boosting_rounds import ALGORITHMS, CLASSIFIERS, Rounds
-from keras_kicks.models.stacked_members import StackedMembers
-from keras_kicks.models.weak_learner import WeakLearner
+from keras_kicks.models.boosting.arguments import check_arguments, check_outputs, expect_count
+from keras_kicks.models.boosting.data import split, whole
+from keras_kicks.models.boosting.rounds import ALGORITHMS, CLASSIFIERS, Rounds
+from keras_kicks.models.boosting.stacked_members import StackedMembers
+from keras_kicks.models.boosting.weak_learner import WeakLearner
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")

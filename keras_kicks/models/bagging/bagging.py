@@ -9,13 +9,13 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number, expect_seed
-from keras_kicks.models.bootstrap_counts import counts_by_content, counts_by_position, expect_both_classes
-from keras_kicks.models.combined_outputs import combined
-from keras_kicks.models.counted_data import are_arrays, count_batches, join, sample_count, split
-from keras_kicks.models.member_models import new_models, rebuilder, with_values
-from keras_kicks.models.members import Members, alike
-from keras_kicks.models.optimizer_reach import expect_separate
-from keras_kicks.models.out_of_bag import member_outputs, out_of_bag_outputs, out_of_bag_results
+from keras_kicks.models.bagging.bootstrap_counts import counts_by_content, counts_by_position, expect_both_classes
+from keras_kicks.models.bagging.combined_outputs import combined
+from keras_kicks.models.bagging.counted_data import are_arrays, count_batches, join, sample_count, split
+from keras_kicks.models.bagging.member_models import new_models, rebuilder, with_values
+from keras_kicks.models.bagging.members import Members, alike
+from keras_kicks.models.bagging.optimizer_reach import expect_separate
+from keras_kicks.models.bagging.out_of_bag import member_outputs, out_of_bag_outputs, out_of_bag_results
 from keras_kicks.ops.replicas import replica_count
 
 

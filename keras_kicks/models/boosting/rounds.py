@@ -4,18 +4,18 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
-from keras_kicks.models import boosting_gradient, boosting_r2, boosting_samme, boosting_samme_r
-from keras_kicks.models.boosting_data import sample_weights
-from keras_kicks.models.class_labels import class_ids
+from keras_kicks.models.boosting import gradient, r2, samme, samme_r
+from keras_kicks.models.boosting.class_labels import class_ids
+from keras_kicks.models.boosting.data import sample_weights
 
 # The algorithms for classes.
 CLASSIFIERS = ("samme", "samme.r")
 # What weighs the samples, what adds the members up, and the same within a model.
 ALGORITHMS = {
-    "samme": (boosting_samme.Samme, boosting_samme.Votes, boosting_samme.combine),
-    "samme.r": (boosting_samme_r.SammeR, boosting_samme_r.Scores, boosting_samme_r.combine),
-    "r2": (boosting_r2.R2, boosting_r2.Medians, boosting_r2.combine),
-    "gradient": (boosting_gradient.Gradient, boosting_gradient.Sum, boosting_gradient.combine),
+    "samme": (samme.Samme, samme.Votes, samme.combine),
+    "samme.r": (samme_r.SammeR, samme_r.Scores, samme_r.combine),
+    "r2": (r2.R2, r2.Medians, r2.combine),
+    "gradient": (gradient.Gradient, gradient.Sum, gradient.combine),
 }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect
-from keras_kicks.models.boosting_samme import Samme, Votes
+from keras_kicks.models.boosting.samme import Samme, Votes
 
 # Of float32: no probability is taken for less.
 LEAST = float(np.finfo("float32").eps)

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_kicks.models.class_labels import class_ids
+from keras_kicks.models.boosting.class_labels import class_ids
 
 
 class Samme:

@@ -1,0 +1,1 @@
+"""Members that see bootstrap samples, and are trained at once."""

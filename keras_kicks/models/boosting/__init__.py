@@ -1,0 +1,1 @@
+"""Weak learners that are trained one after the other."""
