@@ -232,6 +232,14 @@ class KerasRegressor(*filter(None, (RegressorMixin, _Estimator))):
         oob_score_: With oob_score.
     """
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _more_tags(self):
+        return {**super()._more_tags(), "multioutput": True}
+
     def _encoded(self, y):
         y = np.asarray(y, "float32")
         self._one_target = y.ndim == 1

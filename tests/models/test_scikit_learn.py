@@ -16,7 +16,8 @@ from keras_kicks.models import Bagging, KerasClassifier, KerasRegressor
 pytestmark = pytest.mark.tensorflow
 
 EXPECTED_FAILURES = {
-    "check_sample_weight_equivalence_on_dense_data": "A sample twice makes other batches than one of twice the weight."
+    "check_sample_weight_equivalence_on_dense_data": "A sample twice makes other batches than one of twice the weight.",
+    "check_methods_subset_invariance": "Outputs are float32, and rounded otherwise in a batch of another size.",
 }
 
 
@@ -36,6 +37,15 @@ def regressor(shape, targets):
     return compiled(keras.Sequential([keras.Input(shape), *dense]), "mse")
 
 
+def linear(shape, outputs, activation=None):
+    """Return what learns in a few eager steps, since the checks fit a hundred times."""
+    model = keras.Sequential([keras.Input(shape), keras.layers.Dense(outputs, activation)])
+    model.compile(
+        keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy" if activation else "mse", run_eagerly=True
+    )
+    return model
+
+
 def bagged(shape, classes):
     return compiled(Bagging(lambda: classifier(shape, classes), 3), "sparse_categorical_crossentropy")
 
@@ -49,8 +59,8 @@ def logit(shape, classes):
 @pytest.mark.parametrize(
     "estimator",
     [
-        KerasClassifier(classifier, epochs=15, batch_size=1000, random_state=0),
-        KerasRegressor(regressor, epochs=15, batch_size=1000, random_state=0),
+        KerasClassifier(linear, {"activation": "softmax"}, epochs=10, batch_size=1000, random_state=0),
+        KerasRegressor(linear, epochs=10, batch_size=1000, random_state=0),
     ],
     ids=["classifier", "regressor"],
 )
