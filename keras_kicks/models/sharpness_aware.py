@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_number
+from keras_kicks.models.known_shape import known_shape
 from keras_kicks.ops.replicas import assign_all, replica_count, sum_replicas
 from keras_kicks.optimizers.functional_optimizer import dense, read
 
@@ -66,7 +67,11 @@ class SharpnessAware(keras.Model):
         self.autocast = False
         self.model = model
         self.rho = float(rho)
-        self.built = model.built
+        shape = known_shape(model)
+        if shape is None:
+            self.built = model.built
+        else:
+            self.build(shape)
 
     def build(self, input_shape):
         """Build the model."""

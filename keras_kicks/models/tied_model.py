@@ -3,6 +3,7 @@
 import keras
 
 from keras_kicks._errors import expect
+from keras_kicks.models.known_shape import known_shape
 from keras_kicks.regularizers.parameter_tying import ParameterTying
 
 
@@ -67,7 +68,11 @@ class TiedModel(keras.Model):
             expect(not free, owner, 'an other that is not trained for mode="live"', remedy, trainable=free)
         if model.built:
             tying.pairs(model)
-        self.built = model.built
+        shapes = [known_shape(part) for part in ([model, tying.other] if self._two_way and tying.other else [model])]
+        if None in shapes:
+            self.built = model.built
+        else:
+            self.build(shapes if self._two_way else shapes[0])
 
     @property
     def _two_way(self):

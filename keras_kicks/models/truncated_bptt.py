@@ -6,6 +6,7 @@ import keras
 
 from keras_kicks._errors import expect, expect_choice, expect_integer
 from keras_kicks.models.chunks import cut, run_chunks, run_pieces, steps_as_samples
+from keras_kicks.models.known_shape import known_shape
 from keras_kicks.models.recurrent_states import RecurrentStates
 from keras_kicks.ops.keras_mask import get_mask
 from keras_kicks.ops.replicas import replica_count
@@ -99,7 +100,11 @@ class TruncatedBPTT(keras.Model):
         self._states = RecurrentStates(owner, model)
         if model.built:
             self._expect_any_length()
-            self.built = not self.stateful
+            shape = None if self.stateful or self.resets else known_shape(model)
+            if shape is None:
+                self.built = not self.stateful
+            else:
+                self.build(shape)
 
     def _expect_any_length(self):
         """Refuse a model whose inputs have a fixed number of steps."""
