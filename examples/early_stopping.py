@@ -1,6 +1,10 @@
 """Which rule stops training best, and what does training anew on all data give?
 
-TODO.
+Where the validation loss has one minimum, as in a network for 300 digits with a fifth of wrong labels, all find the
+same best state (step 112 in the mean of five seeds) and differ in what they cost until they stop: patience 5 takes 162
+steps, GL_5 262, UP_3 270 (225 if it checks every 5 steps), PQ_0.5 470. Of new digits 89.2 % are right, and 78.0 %
+after 1000 steps. Trained anew with the 150 digits of validation too, the network gets 90.2 % of them right after as
+many steps, and 90.8 % after as many epochs, which are more steps.
 """
 
 import argparse
@@ -17,18 +21,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
-from keras_kicks.callbacks import GL, PQ, UP, EarlyStopping, GeneralizationGap, LowProgress, Patience
+from keras_kicks.callbacks import GL, PQ, UP, EarlyStopping, GeneralizationGap, Patience
 
 LOGS = os.environ.get("KERAS_KICKS_LOGS", os.path.join(os.path.dirname(__file__), os.pardir, "logs"))
 TRAIN, HELD, WRONG, BATCH = 300, 150, 0.2, 30
 RULES = {
+    "none": lambda: Patience(10**6),
     "patience 5": lambda: Patience(5),
-    "patience 20": lambda: Patience(20),
     "GL_5": lambda: GL(5),
     "PQ_0.5": lambda: PQ(0.5),
     "UP_3": lambda: UP(3),
     "UP_3, every 5 steps": lambda: UP(3),
-    "GL_5 or no progress": lambda: [GL(5), LowProgress(0.1)],
 }
 
 
@@ -51,23 +54,30 @@ def make_model():
     return model
 
 
-def error(model, data):
-    """Return the share of digits that are not recognised."""
-    return 1 - model.evaluate(*data, verbose=0)[1]
-
-
-def train(rules, seed, epochs, name=""):
-    """Train until the rules stop it; return the callback, its model, and the errors of that and of a refit."""
-    data, held, test = make_data(seed)
-    steps = {"check_freq": 5, "validation_data": held} if "steps" in name else {}
-    stopping = EarlyStopping(rules, **steps)
+def fit(seed, epochs, *callbacks):
+    """Return a model trained from a seed; callbacks may stop it."""
+    data, held, _ = make_data(seed)
     keras.utils.set_random_seed(seed)
     model = make_model()
-    model.fit(*data, batch_size=BATCH, epochs=epochs, validation_data=held, verbose=0, callbacks=[stopping])
+    model.fit(*data, batch_size=BATCH, epochs=epochs, validation_data=held, verbose=0, callbacks=callbacks)
+    return model
+
+
+def train(rule, seed, epochs, *callbacks, **arguments):
+    """Train until a rule stops it; return the callback, and how much its model and two refitted ones get right."""
+    data, held, test = make_data(seed)
+    stopping = EarlyStopping(rule, validation_data=held, **arguments)
+    models = [fit(seed, epochs, stopping, *callbacks)]
     every = [np.concatenate(pair) for pair in zip(data, held, strict=True)]
-    keras.utils.set_random_seed(seed)
-    again = [stopping.refit(make_model, *every, by=by, batch_size=BATCH, verbose=0) for by in ("steps", "epochs")]
-    return stopping, error(model, test), *(error(refitted, test) for refitted in again)
+    for by in ("steps", "epochs"):
+        keras.utils.set_random_seed(seed)
+        models.append(stopping.refit(make_model, *every, by=by, batch_size=BATCH, verbose=0))
+    return stopping, [model.evaluate(*test, verbose=0)[1] for model in models]
+
+
+def show(name, steps, best, *right):
+    """Print a row of the table."""
+    print(f"{name:<20}{steps:>7.0f}{best:>7.0f}", *(f"{share:>14.1%}" for share in right), flush=True)
 
 
 def draw(curves, stops):
@@ -75,12 +85,11 @@ def draw(curves, stops):
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(xlabel="epoch", ylabel="loss", ylim=(0, 2.5))
     epochs = np.array(curves["epoch"]) + 1
-    axes.plot(epochs, curves["train_loss"], color="tab:blue", label="training")
-    axes.plot(epochs, curves["val_loss"], color="tab:red", label="validation")
+    for name, color in (("train_loss", "C0"), ("val_loss", "C3")):
+        axes.plot(epochs, curves[name], color, label=name)
     for i, (name, stopping) in enumerate(stops.items()):
-        best, last = stopping.best.passes, stopping.checks[-1].passes
-        height = 2.4 - 0.11 * i
-        axes.plot([best, last], [height, height], marker="|", color=f"C{i + 2}", label=f"{name}: best, stopped")
+        ends, height = [stopping.best.passes, stopping.checks[-1].passes], 2.4 - 0.11 * i
+        axes.plot(ends, [height, height], marker="|", color=f"C{i + 4}", label=f"{name}: best, stopped")
     axes.legend(fontsize="x-small", loc="center right")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -94,21 +103,21 @@ def main():
     smoke = parser.parse_args().smoke
     seeds, epochs = (range(1), 3) if smoke else (range(5), 100)
     folder = os.path.join(LOGS, "early_stopping", time.strftime("%Y%m%d-%H%M%S"))
-    rules = dict(list(RULES.items())[-3:]) if smoke else RULES
-    print(f"{'':<22}{'steps':>7}{'best':>7}   errors: {'best':>7}{'refit, steps':>15}{'refit, epochs':>15}")
-    stops = {}
-    for name, make in {f"none, {epochs} epochs": lambda: Patience(10**6), **rules}.items():
-        rows = [train(make(), seed, epochs, name) for seed in seeds]
+    print(f"{'':<20}{'steps':>7}{'best':>7}{'right':>15}{'refit, steps':>15}{'refit, epochs':>15}")
+    rows = []
+    for seed in seeds:
+        peer = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)
+        model = fit(seed, epochs, peer)
+        best = (peer.best_epoch + 1) * TRAIN / BATCH
+        rows.append((int(model.optimizer.iterations), best, model.evaluate(*make_data(seed)[2], verbose=0)[1]))
+    show("Keras, patience 5", *np.mean(rows, axis=0))
+    gap, stops = GeneralizationGap(make_data(0)[0], log_dir=folder), {}
+    for name, make in RULES.items():
+        arguments = {"check_freq": 5} if "steps" in name else {"restore_best": name != "none"}
+        rows = [train(make(), seed, epochs, *[gap] * (name == "none" and seed == 0), **arguments) for seed in seeds]
         stops[name] = rows[0][0]
-        steps, best = (np.mean(v) for v in zip(*((r[0].checks[-1].step, r[0].best.step) for r in rows), strict=True))
-        errors = np.mean([row[1:] for row in rows], axis=0)
-        print(f"{name:<22}{steps:>7.0f}{best:>7.0f}{errors[0]:>18.1%}{errors[1]:>15.1%}{errors[2]:>15.1%}", flush=True)
-    data, held, test = make_data(0)
-    gap = GeneralizationGap(data, log_dir=folder)
-    keras.utils.set_random_seed(0)
-    model = make_model()
-    model.fit(*data, batch_size=BATCH, epochs=epochs, validation_data=held, verbose=0, callbacks=[gap])
-    print(f"without stopping: error {error(model, test):.1%}; {gap.verdict}. {gap.reason}")
+        show(name, *np.mean([(s.checks[-1].step, s.best.step, *right) for s, right in rows], axis=0))
+    print(f"Training without an end, from the first seed: {gap.verdict}. {gap.reason}")
     with tf.summary.create_file_writer(folder).as_default():
         tf.summary.image("where rules stop", draw(gap.history, stops)[None], step=0)
     print("\nTo look at the pictures: make tensorboard   (or: tensorboard --logdir logs)")

@@ -33,7 +33,8 @@ class EarlyStopping(keras.callbacks.Callback):
 
     With a `directory`, the best state is on disk, and what the rules have seen is too until `fit` ends: after an
     interruption, `keras.callbacks.BackupAndRestore` resumes the training and this callback its rules. It must come
-    before BackupAndRestore in the list of callbacks. Under several workers each needs a directory of its own.
+    before BackupAndRestore in the list of callbacks. Keras saves no states of random layers: these begin anew then, but
+    not in the best state. Under several workers each needs a directory of its own.
 
     Under `<log_dir>/early_stopping`, over the number of the step: `<rule>/<metric>/...`, what each rule compares with
     its limits, such as `GL_5/val_loss/generalization_loss`; at the end the text `early_stopping`.

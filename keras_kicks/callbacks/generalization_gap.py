@@ -124,7 +124,7 @@ class GeneralizationGap(keras.callbacks.Callback):
         expect(metric in known, self._owner, f"metric to be one of {known}", metric=metric)
         train, validation = self.history[f"train_{metric}"], self.history[f"val_{metric}"]
         epochs = [epoch + 1 for epoch in self.history["epoch"]]
-        title = self.verdict if metric == "loss" else None
+        title = self.verdict if metric == "loss" and self.verdict != "unknown" else None
         return learning_curves_picture(train, validation, self.history.get(metric), epochs, metric, title, size)
 
     def on_train_begin(self, logs=None):

@@ -90,8 +90,8 @@ def test_the_rules_see_what_fit_has_found():
     assert len(stopping.checks) == 8
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
-@pytest.mark.parametrize("check_freq", ["epoch", 2])
+@pytest.mark.slow
+@pytest.mark.parametrize(("check_freq", "on_disk"), [("epoch", True), (2, False)])
 def test_the_best_state_is_that_of_training_that_stopped_there(check_freq, on_disk, tmp_path):
     rules = [Patience(4), GL(30.0)]
     directory = tmp_path / "state" if on_disk else None
@@ -192,6 +192,7 @@ def test_validation_freq():
         assert [check.epoch for check in stopping.checks] == expected
 
 
+@pytest.mark.slow
 def test_any_and_all():
     """With any, as the first of them; with all, at the first check where each would say so."""
     accuracy = {"monitor": "val_accuracy", "mode": "max"}
