@@ -46,8 +46,8 @@ clean:  ## remove the environments
 # Most of a test is tracing, on one core; what a file has trained serves all tests in it.
 WORKERS ?= -n 2 --dist loadfile
 
-LEAVES := -m "not slow" tests/test_contract.py tests/ops tests/layers tests/losses tests/optimizers \
-	tests/constraints tests/metrics tests/regularizers \
+LEAVES := -m "not slow" tests/test_contract.py tests/test_contract_numbers.py tests/ops tests/layers \
+	tests/losses tests/optimizers tests/constraints tests/metrics tests/regularizers \
 	keras_kicks/constraints keras_kicks/layers keras_kicks/losses keras_kicks/metrics keras_kicks/optimizers \
 	keras_kicks/regularizers
 

@@ -6,7 +6,9 @@ import warnings
 
 import keras
 import numpy as np
+import pytest
 import subjects
+from cases import CASES
 from keras import ops
 
 from keras_kicks.ops.keras_mask import get_mask, set_mask
@@ -52,6 +54,16 @@ NOT_OWED = {
         "mask": "The model it holds passes the mask; its file tests what its losses make of it.",
     },
 }
+
+
+def over_cases(check):
+    """Run a check over the cases, but for those that say why they skip it."""
+    parameters = []
+    for name, case in CASES.items():
+        reasons = {**NOT_OWED.get(case.kind, {}), **case.skips}
+        reason = reasons.get("every") or reasons.get(check)
+        parameters.append(pytest.param(case, id=name, marks=[pytest.mark.skip(reason=reason)] if reason else []))
+    return pytest.mark.parametrize("case", parameters)
 
 
 def config(case):

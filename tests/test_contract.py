@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import subjects
 from cases import CASES
+from contract import over_cases
 from keras import ops
 
 import keras_kicks
@@ -22,16 +23,6 @@ DOCS = Path(__file__).parents[1] / "docs" / "components.md"
 TOOLS = ("callbacks", "compression", "datasets", "diagnostics")
 PARTS = ("constraints", "layers", "losses", "metrics", "models", "optimizers", "regularizers")
 AREAS = [getattr(keras_kicks, name) for name in (*TOOLS, *PARTS)]
-
-
-def over_cases(check):
-    """Run a check over the cases, but for those that say why they skip it."""
-    parameters = []
-    for name, case in CASES.items():
-        reasons = {**contract.NOT_OWED.get(case.kind, {}), **case.skips}
-        reason = reasons.get("every") or reasons.get(check)
-        parameters.append(pytest.param(case, id=name, marks=[pytest.mark.skip(reason=reason)] if reason else []))
-    return pytest.mark.parametrize("case", parameters)
 
 
 @over_cases("config")
@@ -49,25 +40,9 @@ def test_symbolic_shape_is_the_real_one(case):
     contract.shapes(case)
 
 
-@over_cases("compiled")
-def test_compiled_values_are_eager_ones(case):
-    contract.compiled(case)
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@over_cases("mixed_precision")
-def test_mixed_precision(case, policy):
-    contract.mixed_precision(case, policy)
-
-
 @over_cases("mask")
 def test_mask_goes_where_it_is_declared_to(case):
     contract.mask(case)
-
-
-@over_cases("gradient")
-def test_gradient_is_that_of_a_difference_quotient(case):
-    contract.gradient(case)
 
 
 @pytest.mark.tensorflow
