@@ -7,6 +7,7 @@ from keras_kicks._errors import expect, expect_choice, expect_integer, expect_nu
 from keras_kicks._producer import producer
 from keras_kicks.layers.output import tasks
 from keras_kicks.layers.output.loss_check import check_loss
+from keras_kicks.losses.gaussian_nll import GaussianNLL
 from keras_kicks.ops.gaussian import FORMS
 
 TASKS = ("regression", "binary", "multiclass", "multilabel")
@@ -114,16 +115,21 @@ class OutputHead(keras.layers.Dense):
 
         Args:
             loss: A loss of one's own in place of the task's.
-            metrics: A list in place of the task's metrics; none for a loss of one's own without a task in common.
+            metrics: A list in place of the task's metrics.
             model: The model that is to be compiled, to see that this layer makes its output.
 
         Raises:
-            ValueError: expected a loss that fits the task, on logits; a model whose output is that of the head.
+            ValueError: expected a loss that fits the task, on logits; a GaussianNLL with the head's variance_form and
+                min_variance; a model whose output is that of the head.
         """
         owner, task = type(self).__name__, self._task
         if model is not None:
             self._check_output(model)
         loss = task.loss() if loss is None else check_loss(owner, task.kind, loss)
+        if isinstance(loss, GaussianNLL):
+            got, own = (loss.variance, loss.min_variance), (self.variance_form, self.min_variance)
+            rule = f"a GaussianNLL of variance={own[0]!r} and min_variance={own[1]}, as the head has them"
+            expect(got == own, owner, rule, variance=got[0], min_variance=got[1])
         return {"loss": loss, "metrics": task.metrics() if metrics is None else list(metrics)}
 
     def activate(self, outputs):

@@ -248,6 +248,13 @@ def test_losses_that_do_not_fit(head, loss, rule):
     assert "got loss=" in str(caught.value)
 
 
+@pytest.mark.parametrize("loss", [GaussianNLL("log"), GaussianNLL(min_variance=0.1)])
+def test_a_gaussian_of_another_variance_than_the_heads(loss):
+    rule = r"OutputHead: expected a GaussianNLL of variance='softplus' and min_variance=1e-06, as the head has them"
+    with pytest.raises(ValueError, match=rule):
+        OutputHead("regression").compile_arguments(loss)
+
+
 def test_losses_that_fit_are_taken():
     def own(y, z):
         return ops.mean(z)
