@@ -23,7 +23,7 @@ def stumps(shape, classes, n=5):
 
 
 def numbers(shape, targets, n=5):
-    boosting = Boosting(DecisionStump, n, "gradient", seed=0)
+    boosting = Boosting(lambda: DecisionStump(num_targets=targets), n, "gradient", seed=0)
     boosting.compile()
     return boosting
 

@@ -43,6 +43,24 @@ def test_it_is_the_tree_of_scikit_learn_for_numbers(offset):
     assert loss == pytest.approx(np.average((tree.predict(x) - y) ** 2, weights=weights), rel=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_it_is_the_tree_of_scikit_learn_for_several_targets(weighted, tmp_path):
+    """One split for all of them, though each alone would have another."""
+    x, _, weights = data()
+    y = np.stack([2 * x[:, 0], (x[:, 1] > 0.3) - x[:, 0], np.abs(x[:, 2])], axis=1).astype("float64")
+    weights = weights if weighted else None
+    tree = DecisionTreeRegressor(max_depth=1).fit(x, y, sample_weight=weights)
+    stump = DecisionStump(num_targets=3)
+    loss = stump.fit(x, y, sample_weight=weights).history["loss"][0]
+    assert int(stump.feature) == tree.tree_.feature[0]
+    np.testing.assert_allclose(stump.predict(x, verbose=0), tree.predict(x), rtol=1e-6)
+    errors = ((tree.predict(x) - y) ** 2).mean(axis=1)
+    assert loss == pytest.approx(np.average(errors, weights=weights), rel=1e-6)
+    stump.save(tmp_path / "stump.keras")
+    again = keras.saving.load_model(tmp_path / "stump.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), stump.predict(x, verbose=0))
+
+
 def test_class_weights_are_weights_of_the_samples():
     x, y, weights = data()
     tree = DecisionTreeClassifier(max_depth=1, class_weight={0: 1.0, 1: 0.2, 2: 3.0}).fit(x, y, sample_weight=weights)
@@ -157,6 +175,9 @@ def test_batches_are_put_together():
     [
         ({"num_classes": 1}, ValueError, "expected num_classes >= 2; got num_classes=1"),
         ({"num_classes": 2.5}, TypeError, "expected an integer for num_classes"),
+        ({"num_targets": 0}, ValueError, "expected num_targets >= 1; got num_targets=0"),
+        ({"num_targets": 2.0}, TypeError, "expected an integer for num_targets"),
+        ({"num_classes": 2, "num_targets": 3}, ValueError, "expected one target with num_classes; got num_targets=3"),
         ({"criterion": "entropy"}, ValueError, "expected criterion to be one of 'gini', 'misclassification'"),
     ],
 )
@@ -185,6 +206,12 @@ NAN = np.array([[0.0], [np.nan]])
 def test_bad_data(x, y, more, message):
     with pytest.raises(ValueError, match=f"DecisionStump: expected {message}"):
         DecisionStump(2).fit(x, np.array(y), **more)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3, 1), (2, 1)])
+def test_labels_of_another_shape(shape):
+    with pytest.raises(ValueError, match=r"expected labels of shape \(samples, 3\)"):
+        DecisionStump(num_targets=3).fit(np.zeros((2, 1)), np.zeros(shape))
 
 
 def test_unknown_arguments_are_refused():

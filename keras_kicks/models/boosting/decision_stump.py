@@ -26,6 +26,7 @@ class DecisionStump(keras.Model):
     Args:
         num_classes: Number of classes, 2 or more, or None for regression.
         criterion: "gini" or "misclassification", for classes.
+        num_targets: Number of numbers that regression finds for each sample; one split serves them all.
         name: Name of the model.
         **kwargs: Base model arguments.
 
@@ -33,12 +34,12 @@ class DecisionStump(keras.Model):
         inputs: Shape (batch, features). They are compared in float32, under mixed precision too.
 
     Returns:
-        Shape (batch, num_classes), the shares of the classes, or (batch, 1).
+        Shape (batch, num_classes), the shares of the classes, or (batch, num_targets).
 
     Raises:
-        TypeError: `num_classes` is no integer.
-        ValueError: expected num_classes >= 2; criterion to be one of its names; in `fit` finite inputs of shape
-            (samples, features), finite labels, class ids in [0, num_classes).
+        TypeError: `num_classes` or `num_targets` is no integer.
+        ValueError: expected num_classes >= 2; criterion to be one of its names; num_targets >= 1, and 1 with classes;
+            in `fit` finite inputs of shape (samples, features), finite labels, class ids in [0, num_classes).
 
     Source:
         Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984. Departure: thresholds are
@@ -56,21 +57,26 @@ class DecisionStump(keras.Model):
     # What it learns depends on the data alone: an ensemble need not make a new one for each round.
     fit_begins_anew = True
 
-    def __init__(self, num_classes=None, criterion="gini", name="decision_stump", **kwargs):
+    def __init__(self, num_classes=None, criterion="gini", num_targets=1, name="decision_stump", **kwargs):
         owner = type(self).__name__
         if num_classes is not None:
             expect_integer(owner, num_classes=num_classes)
             expect(num_classes >= 2, owner, "num_classes >= 2", "None is for regression.", num_classes=num_classes)
         expect_choice(owner, ("gini", "misclassification"), criterion=criterion)
+        expect_integer(owner, num_targets=num_targets)
+        expect(num_targets >= 1, owner, "num_targets >= 1", num_targets=num_targets)
+        rule, remedy = "one target with num_classes", "num_targets is for regression."
+        expect(num_classes is None or num_targets == 1, owner, rule, remedy, num_targets=num_targets)
         super().__init__(name=name, **kwargs)
         self.autocast = False
         self.num_classes = num_classes
         self.criterion = criterion
+        self.num_targets = num_targets
 
     def build(self, input_shape):
         """Create the weights."""
         expect(len(input_shape) == 2, type(self).__name__, "inputs of shape (batch, features)", shape=input_shape)
-        units = self.num_classes or 1
+        units = self.num_classes or self.num_targets
         self.feature = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="feature")
         self.threshold = self.add_weight(shape=(), initializer="zeros", trainable=False, name="threshold")
         self.left = self.add_weight(shape=(units,), initializer="zeros", name="left")
@@ -85,14 +91,14 @@ class DecisionStump(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return (batch, outputs)."""
-        return (input_shape[0], self.num_classes or 1)
+        return (input_shape[0], self.num_classes or self.num_targets)
 
     def fit(self, x=None, y=None, sample_weight=None, class_weight=None, **kwargs):
         """Find the best split.
 
         Args:
             x: As in `keras.Model.fit`: arrays or batches, which are put together.
-            y: Labels: numbers, or class ids or one-hot rows.
+            y: Labels: numbers of shape (samples,) or (samples, num_targets), or class ids or one-hot rows.
             sample_weight: None or a weight >= 0 for each sample.
             class_weight: None or a weight for each class id.
             **kwargs: What else `keras.Model.fit` takes. It has no meaning here: there is one way to the best split.
@@ -114,7 +120,8 @@ class DecisionStump(keras.Model):
         if self.num_classes is None:
             y = np.asarray(y, "float64")
             y = y[:, None] if y.ndim == 1 else y
-            expect(y.shape == (len(x), 1), owner, "one label for each sample", shape=y.shape)
+            rule = f"labels of shape (samples, {self.num_targets})"
+            expect(y.shape == (len(x), self.num_targets), owner, rule, shape=y.shape)
             expect(np.isfinite(y).all(), owner, "finite labels", not_finite=int((~np.isfinite(y)).sum()))
         else:
             ids = class_ids(owner, y, self.num_classes)
@@ -161,7 +168,8 @@ class DecisionStump(keras.Model):
         ):
             variable.assign(value)
         answer = np.where(left[:, None], *means)
-        wrong = (answer - y)[:, 0] ** 2 if self.num_classes is None else answer.argmax(axis=1) != y.argmax(axis=1)
+        squares = ((answer - y) ** 2).mean(axis=1)
+        wrong = squares if self.num_classes is None else answer.argmax(axis=1) != y.argmax(axis=1)
         return float(weights @ wrong / weights.sum())
 
     def compile_from_config(self, config):
@@ -170,7 +178,10 @@ class DecisionStump(keras.Model):
 
     def get_config(self):
         """Return the constructor arguments."""
-        return {**super().get_config(), "num_classes": self.num_classes, "criterion": self.criterion}
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in ("num_classes", "criterion", "num_targets")},
+        }
 
 
 def _squares(sums, counts):
