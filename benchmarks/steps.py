@@ -86,6 +86,24 @@ def products(*sizes):
     return lambda: run(kernels)
 
 
+def reads_and_adds(*shapes):
+    """Return a run of what a penalty does with the memory if nothing is read twice: the floor, by torch.
+
+    Weights of these shapes are read for the sum of their squares, and added, times a factor, to as many gradients.
+    """
+    import torch
+
+    torch.set_num_threads(os.cpu_count())
+    pairs = [(torch.randn(shape), torch.randn(shape)) for shape in shapes]
+
+    def run():
+        for weights, gradients in pairs:
+            torch.dot(weights.view(-1), weights.view(-1))
+            gradients.add_(weights, alpha=1e-9)
+
+    return run
+
+
 def expect_equal(contestants, *names, gradients=True):
     """Raise unless the runs of these contestants return the same numbers, to 1e-4 of the largest of a tensor.
 
