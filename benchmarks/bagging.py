@@ -82,17 +82,25 @@ def contestants(x, y, epochs, jit_compile):
     }
 
 
-def one_round(turn, smoke, jit_compile):
-    """Return the milliseconds of each contestant, with what it takes to make the graphs; each in a clean name space."""
+def one_run(name, turn, smoke, jit_compile):
+    """Return the milliseconds of a contestant, with what it takes to make the graphs."""
     x, y = make_data(smoke)
-    entries, times = list(contestants(x, y, 1 if smoke else EPOCHS, jit_compile).items()), {}
+    function = contestants(x, y, 1 if smoke else EPOCHS, jit_compile)[name]
     network(jit_compile).fit(x, y, verbose=0)  # What a process does once.
-    for name, function in entries[turn % len(entries) :] + entries[: turn % len(entries)]:
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(SEED + turn)
-        start = time.perf_counter()
-        function()
-        times[name] = 1e3 * (time.perf_counter() - start)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(SEED + turn)
+    start = time.perf_counter()
+    function()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def one_round(turn, smoke, jit_compile):
+    """Return the milliseconds of each contestant."""
+    names, times = [OURS, UNROLLED, LOOP, WRAPPED, WRAPPED_OURS], {}
+    for name in names[turn:] + names[:turn]:
+        # A process each: XLA keeps what it compiles, and some dozens of networks are more than Linux maps for it.
+        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            times[name] = process.submit(one_run, name, turn, smoke, jit_compile).result()
     return times
 
 
@@ -100,11 +108,7 @@ def run(smoke=False):
     """Time whole fits."""
     samples, epochs, results = len(make_data(smoke)[0]), 1 if smoke else EPOCHS, []
     for jit_compile in (False,) if smoke else (False, True):
-        rounds = []
-        for turn in range(1 if smoke else 3):
-            # A process each: XLA keeps what it compiles, and a hundred networks are more than Linux maps for it.
-            with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                rounds.append(process.submit(one_round, turn, smoke, jit_compile).result())
+        rounds = [one_round(turn, smoke, jit_compile) for turn in range(1 if smoke else 3)]
         times = {name: [found[name] for found in rounds] for name in rounds[0]}
         kind = "compiled by XLA" if jit_compile else "as graphs"
         title = f"Fit of {MEMBERS} networks of 20-32-32-3 units to {samples} samples, {epochs} epochs, {kind}"

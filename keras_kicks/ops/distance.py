@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kicks.ops.norms import lp_norm
+from keras_kicks.ops.norms import lp_norm, sum_of_squares
 
 
 def lp_distance(pairs, p, squared=False):
@@ -15,7 +15,7 @@ def lp_distance(pairs, p, squared=False):
     if p == 2:
         # Plain squares: the passes of `lp_norm` over all weights of a model would show beside a train step. Squares
         # leave the range of float32 for differences below 1e-23 and above 1e19, where no weights are.
-        total = sum(map(_sum_of_squares, differences))
+        total = sum(map(sum_of_squares, differences))
         if squared:
             return total
         some = ops.not_equal(total, 0)  # So is NaN.
@@ -28,12 +28,3 @@ def lp_distance(pairs, p, squared=False):
 def _difference(a, b):
     dtype = keras.backend.result_type(a.dtype, b.dtype, "float32")
     return ops.subtract(ops.cast(a, dtype), ops.cast(b, dtype))
-
-
-def _sum_of_squares(x):
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # One pass over the memory, and one for the gradient.
-        return 2.0 * tf.nn.l2_loss(x)
-    return ops.sum(ops.square(x))

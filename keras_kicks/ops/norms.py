@@ -20,8 +20,7 @@ def lp_norm(x, p):
         p: Number > 0.
     """
     x = ops.convert_to_tensor(x)
-    wide = keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
-    if p not in (2, 3, 4) or not wide or keras.backend.backend() != "tensorflow":
+    if p not in (2, 3, 4) or not _is_wide(x) or keras.backend.backend() != "tensorflow":
         # JAX makes few passes of many by itself; on torch Keras calls custom gradients otherwise.
         return scaled_norm(x, p)
 
@@ -42,9 +41,26 @@ def lp_norm(x, p):
     return norm(ops.copy(x))
 
 
+def squared_norm(x, p):
+    """Return the square of that; for p = 2 without the root, which the square would undo."""
+    x = ops.convert_to_tensor(x)
+    return sum_of_squares(x) if p == 2 and _is_wide(x) else ops.square(lp_norm(x, p))
+
+
+def sum_of_squares(x):
+    """Return sum x^2 over all elements of a float32 or float64 tensor."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # One pass over the memory, and one for the gradient.
+        return 2.0 * tf.nn.l2_loss(x)
+    return ops.sum(ops.square(x))
+
+
 def scaled_norm(x, p):
     """Return the same for any p, with every magnitude divided by the largest one first: more passes over `x`."""
-    magnitude = x * ops.stop_gradient(ops.sign(x))  # The gradient of `abs` at 0 is 1 on JAX.
+    # The gradient of `abs` at 0 is 1 on JAX.
+    magnitude = x * ops.stop_gradient(ops.sign(x)) if keras.backend.backend() == "jax" else ops.abs(x)
     if p == math.inf:
         return ops.amax(magnitude)
     if p == 1:
@@ -62,8 +78,12 @@ def scaled_norm(x, p):
     return largest * ops.where(some, root, ops.zeros_like(root))
 
 
+def _is_wide(x):
+    return keras.backend.standardize_dtype(x.dtype) in ("float32", "float64")
+
+
 def _norm(x, p):
-    total = ops.sum(_power(ops.abs(x) if p == 3 else x, p))
+    total = sum_of_squares(x) if p == 2 else ops.sum(_power(ops.abs(x) if p == 3 else x, p))
     fits = ops.logical_and(total > _SMALL, ops.isfinite(total))
     return ops.cond(fits, lambda: ops.power(total, 1 / p), lambda: scaled_norm(x, p))
 

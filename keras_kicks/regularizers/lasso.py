@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_number
-from keras_kicks.ops.norms import lp_norm
+from keras_kicks.ops.norms import lp_norm, squared_norm
 from keras_kicks.regularizers.lp import Lp, checked_weight
 
 
@@ -133,8 +133,7 @@ class ElasticNet(keras.regularizers.Regularizer):
 
     def __call__(self, x):
         """Return the penalty."""
-        l1, l2 = lp_norm(x, 1), lp_norm(x, 2)
-        l2 = l2 if self.form == "notes" else ops.square(l2)
+        l1, l2 = lp_norm(x, 1), (lp_norm if self.form == "notes" else squared_norm)(x, 2)
         return ops.cast(self.weight, l1.dtype) * (self.l1_ratio * l1 + (1 - self.l1_ratio) / 2 * l2)
 
     def get_config(self):

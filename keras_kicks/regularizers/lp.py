@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_number
-from keras_kicks.ops.norms import lp_norm
+from keras_kicks.ops.norms import lp_norm, squared_norm
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
@@ -51,8 +51,8 @@ class Lp(keras.regularizers.Regularizer):
 
     def __call__(self, x):
         """Return the penalty."""
-        norm = lp_norm(x, self.p)
-        return ops.cast(self.weight, norm.dtype) * (ops.square(norm) if self.squared else norm)
+        value = (squared_norm if self.squared else lp_norm)(x, self.p)
+        return ops.cast(self.weight, value.dtype) * value
 
     def get_config(self):
         """Return the constructor arguments; infinity as a string, since JSON has none."""
