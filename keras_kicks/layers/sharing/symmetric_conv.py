@@ -62,7 +62,7 @@ class SymmetricConv1D(SymmetricConv, keras.layers.Conv1D):
         >>> layer = SymmetricConv1D(1, 3, use_bias=False)
         >>> layer.build((None, None, 1))
         >>> layer.set_weights([np.array([[[1.0]], [[2.0]]])])
-        >>> layer.kernel[:, 0, 0].numpy().tolist()
+        >>> keras.ops.convert_to_numpy(layer.kernel)[:, 0, 0].tolist()
         [1.0, 2.0, 1.0]
     """
 
