@@ -1,5 +1,7 @@
 """Bagging trains each member as Keras trains it alone on the same batches, with the counts as sample weights."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -185,3 +187,25 @@ def test_mixed_precision_trains_as_alone():
     trained_alone(alone, bagging._counts_of_places(N, N), weights, lambda: keras.optimizers.SGD(0.01))
     # Rounded in other places: 2^-8 of what six steps change.
     assert difference(alone, bagging.members()) < 2e-3
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what Linux has mapped")
+@pytest.mark.parametrize("stacked", [None, False])
+def test_xla_compiles_a_step_once(stacked):
+    """Programs are mapped into memory: their number is that of the maps."""
+    x, y = np.random.default_rng(0).normal(size=(2, 64, 3)).astype("float32")
+
+    def build():
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
+
+    bagging = Bagging(build, 2, stacked=stacked, seed=0)
+    bagging.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=True)
+
+    def maps():
+        with open("/proc/self/maps", encoding="utf-8") as file:
+            return sum(1 for _ in file)
+
+    bagging.fit(x, y[:, 0], batch_size=8, verbose=0)
+    before = maps()
+    bagging.fit(x, y[:, 0], batch_size=8, epochs=2, verbose=0)
+    assert maps() - before < 50  # A program takes some 40, and there are 16 steps.

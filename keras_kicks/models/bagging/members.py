@@ -84,7 +84,7 @@ class Members(layers.Layer):
         """Return the model that a member is made like; its own values are of no matter."""
         return self._models.each[member]
 
-    def run(self, x, training=False, loss=None, extra=None):
+    def run(self, x, training=False, loss=None, extra=None, jit_compile=False):
         """Run all members.
 
         Args:
@@ -92,6 +92,8 @@ class Members(layers.Layer):
             training: As in a call of a model.
             loss: None, or a function of the outputs of a member, what it adds to its loss, and its part of `extra`.
             extra: None, or a tensor with a first axis for the members.
+            jit_compile: Whether XLA compiles this. Beside a vectorized map it takes all inputs and weights for
+                constants in a step that counts the optimizer's iterations, and would compile each step anew.
 
         Returns:
             `Ran`.
@@ -117,7 +119,7 @@ class Members(layers.Layer):
                     found["loss"] = [loss(y, penalties, extra)]
             return found
 
-        found = (self._vectorized_map if self._can_vectorize() else self._side_by_side)(one, extra)
+        found = (self._vectorized_map if self._can_vectorize() and not jit_compile else self._side_by_side)(one, extra)
         return Ran(self, notes, found)
 
     def _can_vectorize(self):
