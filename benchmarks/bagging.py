@@ -98,7 +98,7 @@ def one_round(turn, smoke, jit_compile):
     """Return the milliseconds of each contestant."""
     names, times = [OURS, UNROLLED, LOOP, WRAPPED, WRAPPED_OURS], {}
     for name in names[turn:] + names[:turn]:
-        # A process each: XLA keeps what it compiles, and some dozens of networks are more than Linux maps for it.
+        # A process each: XLA keeps what it compiles.
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             times[name] = process.submit(one_run, name, turn, smoke, jit_compile).result()
     return times

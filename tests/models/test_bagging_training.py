@@ -205,7 +205,13 @@ def test_xla_compiles_a_step_once(stacked):
         with open("/proc/self/maps", encoding="utf-8") as file:
             return sum(1 for _ in file)
 
-    bagging.fit(x, y[:, 0], batch_size=8, verbose=0)
+    def work(epochs):
+        bagging.fit(x, y[:, 0], batch_size=8, epochs=epochs, verbose=0)
+        for _ in range(epochs):
+            bagging.evaluate(x, y[:, 0], batch_size=8, verbose=0)
+            bagging.predict(x, batch_size=8, verbose=0)
+
+    work(1)
     before = maps()
-    bagging.fit(x, y[:, 0], batch_size=8, epochs=2, verbose=0)
-    assert maps() - before < 50  # A program takes some 40, and there are 16 steps.
+    work(2)
+    assert maps() - before < 50  # A program of a step takes some 30, and there are 16.

@@ -33,8 +33,8 @@ class Bagging(keras.Model):
     All members are trained at once, in one graph. Where they are alike their weights are stacked, with a first axis
     for the members, and so is what the optimizer keeps. Layers such as Dense, Embedding, activations, normalization and
     merging are then computed for all members by one operation (`tf.vectorized_map`). Members with other layers,
-    convolutions, recurrent layers or Dropout for instance, run side by side in that graph, and so do all with
-    jit_compile=True.
+    convolutions, recurrent layers or Dropout for instance, run side by side in that graph; so do all
+    while they are trained with jit_compile=True.
 
     The loss that training shows is the mean of the members' losses on their bootstrap samples; metrics, and the loss of
     `evaluate`, are those of the combined prediction. Counts belong to a sample's place where data are arrays. In a
@@ -173,7 +173,7 @@ class Bagging(keras.Model):
     def call(self, inputs, training=None):
         """Return the combined output."""
         x, _ = split(inputs)
-        ran = self.member_weights.run(x, training, lambda _, penalties, __: _sum(penalties), None, self.jit_compile)
+        ran = self.member_weights.run(x, training, lambda _, penalties, __: _sum(penalties))
         ran.keep_states()
         self.add_loss(ops.mean(ran.losses))
         return ran.map(self._combined)
