@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_integer, expect_number
+from keras_kicks.ops.mirror import axes_within
 
 
 class Ball(keras.constraints.Constraint):
@@ -21,6 +22,8 @@ class Ball(keras.constraints.Constraint):
     def __call__(self, w):
         """Return the nearest weights."""
         w = ops.convert_to_tensor(w)
+        if self.axis is not None:
+            axes_within(type(self).__name__, self.axis, len(w.shape))
         # Sums of narrow weights leave their range; what is inside comes back as it was.
         wide = ops.cast(w, keras.backend.result_type(w.dtype, "float32"))
         return ops.cast(self._project(wide), w.dtype)

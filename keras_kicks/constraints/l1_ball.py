@@ -30,7 +30,7 @@ class L1Ball(Ball):
 
     Raises:
         TypeError: radius is no number; an axis is no integer.
-        ValueError: expected a finite radius > 0; one or more axes, none of them twice.
+        ValueError: expected a finite radius > 0; one or more axes of the weight, none of them twice.
 
     Source:
         Duchi, Shalev-Shwartz, Singer and Chandra 2008, "Efficient projections onto the L1-ball for learning in high

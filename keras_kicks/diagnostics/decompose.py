@@ -109,7 +109,9 @@ def bias_variance(
     counts = {"data_sets": data_sets, "initializations": initializations, "orders": orders, "batch_size": batch_size}
     expect_integer(OWNER, **counts, epochs=epochs)
     expect_seed(OWNER, seed)
-    expect(callable(build_fn), OWNER, "a function for build_fn", error=TypeError, build_fn=build_fn)
+    is_function = callable(build_fn) and not isinstance(build_fn, keras.layers.Layer)
+    remedy = "It makes a model of new weights for each replicate."
+    expect(is_function, OWNER, "a function for build_fn", remedy, TypeError, build_fn=build_fn)
     one = not callable(make_data) and not bootstrap
     for name, least in {"data_sets": 2 - one, "initializations": 1 + one, "orders": 1, "batch_size": 1}.items():
         expect(counts[name] >= least, OWNER, f"{name} >= {least}", **{name: counts[name]})

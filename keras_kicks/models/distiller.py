@@ -10,6 +10,7 @@ from keras_kicks._errors import expect, expect_number
 from keras_kicks.losses.distillation.logits_distillation import LogitsDistillation
 from keras_kicks.models.compared_outputs import expect_logits, expect_same_inputs, selected, shapes, weight_of
 from keras_kicks.models.keras_distillation import adapted
+from keras_kicks.models.known_shape import output_shape
 from keras_kicks.models.output_taps import OutputTaps
 from keras_kicks.models.sample_mean import sample_mean
 from keras_kicks.models.taught_data import expect_visitable, split, teach
@@ -197,7 +198,7 @@ class Distiller(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return the student's output shape."""
-        return self.student.compute_output_shape(input_shape)
+        return output_shape(self.student, input_shape)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the loss of a batch, and update the metrics."""

@@ -94,9 +94,9 @@ def monte_carlo_predict(
 
     Raises:
         TypeError: `model` is no Keras model; `samples`, `batch_size`, `samples_at_once` or `seed` is no integer.
-        ValueError: expected samples >= 2; batch_size >= 1; samples_at_once >= 1; a known kind of classes; a built
-            model; one without stateful recurrent layers; with layers that draw in training; layers of the model, whose
-            call has the argument training.
+        ValueError: expected samples >= 2; batch_size >= 1; samples_at_once >= 1; a known kind of classes; at least
+            one row; a built model; one without stateful recurrent layers; with layers that draw in training; layers of
+            the model, whose call has the argument training.
 
     Source:
         Gal and Ghahramani 2016, arXiv:1506.02142; entropies: Houlsby, Huszar, Ghahramani and Lengyel 2011,
@@ -119,6 +119,8 @@ def monte_carlo_predict(
     expect_choice(owner, (None, "probabilities", "logits"), classes=classes)
     expect_seed(owner, seed)
     expect(model.built, owner, "a built model", "Call it on some inputs before.", model=model.name)
+    counts = {x.shape[0] for x in tree.flatten(x) if getattr(x, "shape", None)}
+    expect(0 not in counts, owner, "at least one row", rows=0)
     stateful = [layer.name for layer in all_layers(model) if getattr(layer, "stateful", False)]
     rule = "a model without stateful recurrent layers"
     expect(not stateful, owner, rule, "Its samples would follow each other.", stateful=stateful)

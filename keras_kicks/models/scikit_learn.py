@@ -66,7 +66,9 @@ class _Estimator(BaseEstimator or object):
             model = self.build_fn(X.shape[1:], outputs, **(self.build_options or {}))
             expect(isinstance(model, keras.Model), owner, "build_fn to return a Keras model", "", TypeError, got=model)
             rule = "build_fn to return a model that is compiled"
-            expect(model.compiled, owner, rule, "Call its compile.", compiled=model.compiled)
+            # A `fit` of its own, as that of a `DecisionStump`, says itself what it lacks.
+            ready = model.compiled or type(model).fit is not keras.Model.fit
+            expect(ready, owner, rule, "Call its compile.", compiled=model.compiled)
             has_bag = hasattr(model, "oob_predict")
             rule, remedy = "a model with out-of-bag predictions for oob_score", "Let build_fn return a Bagging."
             expect(has_bag or not self.oob_score, owner, rule, remedy, model=type(model).__name__)

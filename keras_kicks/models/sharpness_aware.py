@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_kicks._errors import expect, expect_number
-from keras_kicks.models.known_shape import known_shape
+from keras_kicks.models.known_shape import build_by_shape, known_shape, output_shape
 from keras_kicks.ops.replicas import assign_all, replica_count, sum_replicas
 from keras_kicks.optimizers.functional_optimizer import dense, read
 
@@ -75,8 +75,7 @@ class SharpnessAware(keras.Model):
 
     def build(self, input_shape):
         """Build the model."""
-        if not self.model.built:
-            self.model.build(input_shape)
+        build_by_shape(self.model, input_shape)
         self.built = True
 
     def call(self, inputs, training=None):
@@ -85,7 +84,7 @@ class SharpnessAware(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output."""
-        return self.model.compute_output_shape(input_shape)
+        return output_shape(self.model, input_shape)
 
     def train_step(self, data):
         """Train on one batch."""

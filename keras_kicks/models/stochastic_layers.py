@@ -49,6 +49,8 @@ def stochastic_layers(owner, model, chosen=None):
     if chosen is None:
         found = [layer for layer in everything if _regularizes(layer)]
         remedy = "Add Dropout, DropConnect or RReLU, or name those of your own by layers=[...]."
+        if hasattr(model, "predict_members"):
+            remedy = "predict_members has the spread of its members, and members() are models that may draw."
         expect(len(found) > 0, owner, "a model with layers that draw in training", remedy, model=model.name)
         return found
     found = []

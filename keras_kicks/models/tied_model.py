@@ -3,7 +3,7 @@
 import keras
 
 from keras_kicks._errors import expect
-from keras_kicks.models.known_shape import known_shape
+from keras_kicks.models.known_shape import build_by_shape, known_shape, output_shape
 from keras_kicks.regularizers.parameter_tying import ParameterTying
 
 
@@ -87,8 +87,7 @@ class TiedModel(keras.Model):
 
     def build(self, input_shape):
         """Build the model."""
-        if not self.model.built:
-            self.model.build(self._pair(input_shape)[0] if self._two_way else input_shape)
+        build_by_shape(self.model, self._pair(input_shape)[0] if self._two_way else input_shape)
         self.tying.pairs(self.model)
         self.built = True
 
@@ -103,9 +102,9 @@ class TiedModel(keras.Model):
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output, or of both."""
         if not self._two_way:
-            return self.model.compute_output_shape(input_shape)
+            return output_shape(self.model, input_shape)
         shape, other_shape = self._pair(input_shape)
-        return [self.model.compute_output_shape(shape), self.tying.other.compute_output_shape(other_shape)]
+        return [output_shape(self.model, shape), output_shape(self.tying.other, other_shape)]
 
     def get_config(self):
         """Return the constructor arguments."""

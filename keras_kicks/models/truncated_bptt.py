@@ -6,7 +6,7 @@ import keras
 
 from keras_kicks._errors import expect, expect_choice, expect_integer
 from keras_kicks.models.chunks import cut, run_chunks, run_pieces, steps_as_samples
-from keras_kicks.models.known_shape import known_shape
+from keras_kicks.models.known_shape import build_by_shape, known_shape, output_shape
 from keras_kicks.models.recurrent_states import RecurrentStates
 from keras_kicks.ops.keras_mask import get_mask
 from keras_kicks.ops.replicas import replica_count
@@ -116,8 +116,8 @@ class TruncatedBPTT(keras.Model):
     def build(self, input_shape):
         """Build the model for any number of steps, and create the states that flow from batch to batch."""
         shape = self._split(input_shape)[0]
-        if not self.model.built and all(size is None or isinstance(size, int) for size in shape):
-            self.model.build((None, None, *shape[2:]))
+        if all(size is None or isinstance(size, int) for size in shape):
+            build_by_shape(self.model, (None, None, *shape[2:]))
         self._expect_any_length()
         if self.stateful and not self.carried_states:
             batch = keras.tree.flatten(input_shape)[0]
@@ -146,7 +146,7 @@ class TruncatedBPTT(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output."""
-        return self.model.compute_output_shape(self._split(input_shape)[0])
+        return output_shape(self.model, self._split(input_shape)[0])
 
     def _split(self, inputs):
         """Return what the model takes, and the resets or None; or the shapes of both."""

@@ -20,6 +20,8 @@ def lp_norm(x, p):
         p: Number > 0.
     """
     x = ops.convert_to_tensor(x)
+    if 0 in x.shape:
+        return ops.sum(ops.abs(x))  # Of nothing.
     if p not in (2, 3, 4) or not _is_wide(x) or keras.backend.backend() != "tensorflow":
         # JAX makes few passes of many by itself; on torch Keras calls custom gradients otherwise.
         return scaled_norm(x, p)

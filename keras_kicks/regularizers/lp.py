@@ -44,6 +44,7 @@ class Lp(keras.regularizers.Regularizer):
 
     def __init__(self, p=2.0, weight=0.01, squared=False):
         owner = type(self).__name__
+        p = math.inf if p == "inf" else p  # As in a config.
         if p != math.inf:
             expect_number(owner, "Pass math.inf for the largest magnitude.", p=p)
         expect(p > 0, owner, "p > 0", "For the number of weights that are not 0, prune.", p=p)

@@ -50,7 +50,7 @@ class ParameterTying(keras.layers.Layer, keras.regularizers.Regularizer):
         x: The weight, for use as the regularizer of one weight.
 
     Returns:
-        A scalar.
+        A scalar, in float32 or the wider dtype of the weights, whatever that of `other` is.
 
     Raises:
         TypeError: weight or p is no number; `other` is none of these.
@@ -75,6 +75,7 @@ class ParameterTying(keras.layers.Layer, keras.regularizers.Regularizer):
     ):
         owner = type(self).__name__
         weight = checked_weight(owner, weight)
+        p = math.inf if p == "inf" else p  # As in a config.
         if p != math.inf:
             expect_number(owner, "Pass math.inf for the largest difference.", p=p)
         expect(p > 0, owner, "p > 0", p=p)

@@ -222,3 +222,10 @@ def test_bad_axis(axis, error, message):
     with pytest.raises(error) as raised:
         L1Ball(1.0, axis)
     assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize("ball", [L1Ball, L2Ball])
+@pytest.mark.parametrize("axis", [2, [0, -3]])
+def test_an_axis_that_the_weight_lacks(ball, axis):
+    with pytest.raises(ValueError, match=rf"{ball.__name__}: expected axes of the weight, from -2 to 1; got axis="):
+        ball(1.0, axis)(np.ones((3, 4), "float32"))

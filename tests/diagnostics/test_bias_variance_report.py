@@ -173,6 +173,11 @@ def columns(seed):
         ({"build_fn": 3}, TypeError, "expected a function for build_fn; got build_fn=3."),
         ({"build_fn": dict}, TypeError, "expected build_fn to return a model with fit and predict; got model={}."),
         (
+            {"build_fn": keras.Sequential()},
+            TypeError,
+            "expected a function for build_fn; got build_fn=<Sequential name=sequential",
+        ),
+        (
             {"build_fn": lambda: Classifier(1)},
             ValueError,
             "expected no classifier; got model='Classifier'. The decompo",

@@ -9,7 +9,7 @@ from keras import layers
 from scipy import stats
 from sklearn.datasets import load_digits, make_friedman1
 
-from keras_kicks.models import Bagging
+from keras_kicks.models import Bagging, Boosting, DecisionStump, SharpnessAware
 from keras_kicks.models.bagging.bootstrap_counts import counts_by_content, counts_by_position
 from keras_kicks.models.bagging.combined_outputs import combined
 
@@ -326,6 +326,38 @@ def test_refuses_models_that_are_or_share_one():
     makers = iter([linear, lambda: linear(3, "relu")])
     with pytest.raises(ValueError, match="Bagging: expected members that are alike for stacked=True"):
         Bagging(lambda: next(makers)(), 2, stacked=True)
+
+
+def test_refuses_members_that_learn_in_a_way_of_their_own():
+    class OfItsOwnLoss(keras.Model):
+        def compute_loss(self, *args, **kwargs):
+            return 0.0
+
+    def replaced():
+        model = linear()
+        model.train_step = lambda data: {}
+        return model
+
+    for build, own in (
+        (lambda: DecisionStump(3), r"DecisionStump\.fit"),
+        (lambda: Boosting(linear, 3), r"Boosting\.fit', 'Boosting\.compute_loss"),
+        (lambda: SharpnessAware(linear()), r"SharpnessAware\.train_step"),
+        (lambda: OfItsOwnLoss(), r"OfItsOwnLoss\.compute_loss"),
+        (replaced, r"Sequential\.train_step"),
+    ):
+        message = rf"expected models that learn as a keras\.Model does.*; got own=\['{own}'\]\. scikit-learn's Bagging"
+        with pytest.raises(ValueError, match=f"Bagging: {message}"):
+            Bagging(build, 2)
+
+
+def test_refuses_votes_on_numbers():
+    x, y = data()
+    bagging = Bagging(lambda: linear(1), 2, combine="vote", seed=0)
+    bagging.compile("sgd", "mse", run_eagerly=True)
+    message = r"Bagging: expected labels of classes for combine='vote'; got labels=\[10\.5\]\. Pass combine='mean'"
+    with pytest.raises(ValueError, match=message):
+        bagging.fit(x, np.where(np.arange(60) == 7, 10.5, 0.25), verbose=0)
+    bagging.fit(x, np.where(y > 0, 0.9, 0.1), verbose=0)  # smoothed labels of two classes
 
 
 def test_refuses_a_bootstrap_without_both_classes():

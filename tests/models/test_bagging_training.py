@@ -189,6 +189,31 @@ def test_mixed_precision_trains_as_alone():
     assert difference(alone, bagging.members()) < 2e-3
 
 
+class Undeclared(keras.Model):
+    """A model without `build`, which makes its weights when it sees data, and that nobody registered."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [layers.Dense(8, "relu", activity_regularizer="l2"), layers.Dropout(0.3), layers.Dense(CLASSES)]
+
+    def call(self, x, training=None):
+        hidden, dropout, last = self.parts
+        self.add_loss(0.01 * keras.ops.mean(keras.ops.square(x)))
+        return last(dropout(hidden(x), training=training))
+
+
+@pytest.mark.parametrize("stacked", [None, False])
+def test_models_that_build_themselves_in_their_call(stacked):
+    x, y, _ = data()
+    bagging = Bagging(Undeclared, MEMBERS, stacked=stacked, seed=3)
+    bagging.compile("sgd", loss(), jit_compile=False)
+    before = bagging.fit(x, y, verbose=0).history["loss"][0]
+    assert bagging.fit(x, y, epochs=20, verbose=0).history["loss"][-1] < before
+    assert bagging.compute_output_shape((None, FEATURES)) == (None, CLASSES)
+    for member, model in zip(bagging.predict_members(x), bagging.members(), strict=True):
+        np.testing.assert_allclose(member, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts what Linux has mapped")
 @pytest.mark.parametrize("stacked", [None, False])
 def test_xla_compiles_a_step_once(stacked):

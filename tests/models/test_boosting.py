@@ -46,6 +46,26 @@ def expect_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+class Undeclared(keras.Model):
+    """A learner without `build` and `compute_output_shape`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_learner_that_builds_itself_in_its_call():
+    x, y = data("gradient")
+    boosting = Boosting(Undeclared, 3, "gradient", seed=7)
+    boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    errors = boosting.fit(x, y, epochs=10, verbose=0).history["error"]
+    assert errors[-1] < errors[0]
+    assert boosting.compute_output_shape((None, 3)) == (None, 1)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_it_is_saved_and_goes_on_as_if_without_a_break(algorithm, tmp_path):
     x, y = data(algorithm)

@@ -52,6 +52,10 @@ def test_bad_arguments(arguments, error, message):
         ({"epochs": 0}, r"epochs >= 1; got epochs=0"),
         ({"rounds": 0}, r"rounds >= 1; got rounds=0"),
         ({"validation_split": 1.5}, r"0 < validation_split < 1; got validation_split=1.5"),
+        (
+            {"x": X.tolist(), "y": Y.tolist()},
+            r"arrays with an axis for the samples; got shapes=\[\(\)\]. A list is a list",
+        ),
         ({"x": X[:0], "y": Y[:0]}, r"at least one sample; got samples=0"),
     ],
 )

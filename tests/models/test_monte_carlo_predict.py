@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 from keras_kicks.layers import DropConnect, RReLU, VectorNoise
-from keras_kicks.models import MonteCarloPrediction, monte_carlo_predict
+from keras_kicks.models import Bagging, MonteCarloPrediction, monte_carlo_predict
 
 RATE, SAMPLES = 0.3, 3000
 
@@ -390,6 +390,10 @@ def stateful():
     return keras.Sequential([keras.Input(batch_shape=(2, 3, 5)), layers.GRU(2, dropout=0.1, stateful=True)])
 
 
+def bagged():
+    return Bagging(lambda: linear(layers.Dropout(RATE))[0], 2)
+
+
 DROPPED = [
     ({"samples": 1}, ValueError, "expected samples >= 2; got samples=1."),
     ({"samples": 2.5}, TypeError, "expected an integer for samples; got samples=2.5."),
@@ -404,6 +408,7 @@ DROPPED = [
         ValueError,
         "expected layers whose call has the argument training; got layers=<cla",
     ),
+    ({"x": np.zeros((0, 4))}, ValueError, "expected at least one row; got rows=0."),
     ({"layers": []}, ValueError, "expected at least one layer that draws; got layers=[]."),
 ]
 
@@ -412,7 +417,7 @@ DROPPED = [
 def test_wrong_arguments_are_refused(arguments, error, message):
     model, _ = linear(layers.Dropout(RATE))
     with pytest.raises(error, match=re.escape(f"monte_carlo_predict: {message}")):
-        monte_carlo_predict(model, rows(), **arguments)
+        monte_carlo_predict(**{"model": model, "x": rows(), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -421,6 +426,7 @@ def test_wrong_arguments_are_refused(arguments, error, message):
         (plain, ValueError, "expected a model with layers that draw in training; got model='sequential"),
         (lambda: linear(layers.Dropout(0))[0], ValueError, "Add Dropout, DropConnect or RReLU, or name those of your"),
         (Subclassed, ValueError, "expected a built model; got model='subclassed"),
+        (bagged, ValueError, "predict_members has the spread of its members, and members() are models that may draw."),
         (stateful, ValueError, "expected a model without stateful recurrent layers; got stateful=['gru"),
         (lambda: layers.Dropout(0.5), TypeError, "expected a keras model; got model=<Dropout"),
     ],

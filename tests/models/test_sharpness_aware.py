@@ -104,6 +104,24 @@ def test_with_a_tiny_radius_it_is_the_plain_step(jit_compile):
         np.testing.assert_allclose(trained[0][1][name], trained[1][1][name], rtol=1e-4)
 
 
+def test_a_model_that_builds_itself_in_its_call():
+    class Undeclared(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+    x, y = data()
+    model = SharpnessAware(Undeclared())
+    model.build((None, 3))
+    assert [tuple(w.shape) for w in model.trainable_weights] == [(3, 1), (1,)]
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, y, verbose=0)
+    assert model.compute_output_shape((None, 3)) == (None, 1)
+
+
 def test_statistics_are_those_of_the_first_pass():
     (x, y), net = data(BATCH), noisy()
     kernel, bias = net.layers[0].get_weights()

@@ -76,6 +76,21 @@ def test_no_power_leaves_the_range(p, scale):
     np.testing.assert_allclose(slope, slopes, rtol=1e-4, atol=1e-7 * np.abs(slopes).max())
 
 
+def test_infinity_may_be_written_as_in_a_config():
+    penalty = Lp(math.inf, 0.5)
+    assert (
+        Lp(**penalty.get_config()).get_config() == penalty.get_config() == {"p": "inf", "weight": 0.5, "squared": False}
+    )
+
+
+@pytest.mark.parametrize("p", [0.5, 1, 2, 3, math.inf])
+@pytest.mark.parametrize("squared", [False, True])
+def test_of_nothing_the_norm_is_0(p, squared):
+    value, slope = gradient(Lp(p, 1.0, squared), np.zeros((0, 3), "float32"))
+    assert value == 0
+    assert slope.shape == (0, 3)
+
+
 def test_names_are_special_cases():
     x = ops.convert_to_tensor(values(6, 2))
     pairs = [
@@ -145,6 +160,20 @@ def test_the_elastic_net_is_that_of_scikit_learn(l1_ratio):
     steps = [Proximal(alpha * l1_ratio)] if l1_ratio else [Proximal(0.0)]
     found = fitted(Chain(steps, 0.3), smooth, x, y, steps=400)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_ridge_path_is_that_of_scikit_learn():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x, y = regression()
+    norms = []
+    for alpha in (1.0, 0.1, 0.01):
+        # scikit-learn's is a sum over the samples, and not halved.
+        expected = linear_model.Ridge(alpha * len(y), fit_intercept=False).fit(x, y).coef_
+        ridge = Ridge(alpha / 2, squared=True)
+        found = fitted(Chain([Proximal(0.0)], 0.4), ridge, x, y, steps=60)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        norms.append(np.linalg.norm(found))
+    assert norms == sorted(norms)
 
 
 @pytest.mark.parametrize("l1_ratio", [1.0, 0.6])

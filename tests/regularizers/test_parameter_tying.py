@@ -95,6 +95,26 @@ def test_one_weight_is_tied_to_what_another_was(other):
     assert got == pytest.approx(0.5 * np.linalg.norm(now - expected), rel=1e-6)
 
 
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_the_start_may_be_of_another_width(p):
+    start = np.random.default_rng(0).normal(size=(4, 3))
+    assert start.dtype == "float64"
+    w = numbers(4, 3, seed=1)
+    penalty = ParameterTying(start, 0.5, p)(ops.convert_to_tensor(w))
+    assert keras.backend.standardize_dtype(penalty.dtype) == "float32"
+    np.testing.assert_allclose(float(penalty), 0.5 * (np.abs(w - start) ** p).sum() ** (1 / p), rtol=1e-5)
+    wide = ParameterTying(start.astype("float32"), 0.5, p)(ops.convert_to_tensor(w.astype("float64")))
+    assert keras.backend.standardize_dtype(wide.dtype) == "float64"
+
+
+def test_a_model_is_tied_to_numbers_of_numpy():
+    tying = ParameterTying(np.ones((4, 1)), 10.0, squared=True)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, use_bias=False, kernel_regularizer=tying)])
+    model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=False)
+    model.fit(np.zeros((8, 4), "float32"), np.zeros((8, 1)), epochs=5, verbose=0)
+    np.testing.assert_allclose(model.get_weights()[0], np.ones((4, 1)), atol=1e-4)
+
+
 def test_a_live_other_moves_and_gets_no_gradient():
     other, layer = layers.Dense(3, name="other"), layers.Dense(3, name="own")
     other.build((None, 4))

@@ -6,7 +6,7 @@ from keras import ops
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number
 from keras_kicks._producer import producer
 from keras_kicks.layers.output import tasks
-from keras_kicks.layers.output.loss_check import check_loss
+from keras_kicks.layers.output.compile_check import check_loss, check_metrics
 from keras_kicks.losses.gaussian_nll import GaussianNLL
 from keras_kicks.ops.gaussian import FORMS
 
@@ -115,22 +115,24 @@ class OutputHead(keras.layers.Dense):
 
         Args:
             loss: A loss of one's own in place of the task's.
-            metrics: A list in place of the task's metrics.
-            model: The model that is to be compiled, to see that this layer makes its output.
+            metrics: A list in place of the task's metrics. "accuracy" is that of the task. Where a variance is learned,
+                Keras's metrics of numbers are given the means.
+            model: The Sequential or functional model that is to be compiled, to see that this layer makes its output,
+                or one of them.
 
         Raises:
-            ValueError: expected a loss that fits the task, on logits; a GaussianNLL with the head's variance_form and
-                min_variance; a model whose output is that of the head.
+            ValueError: expected a loss that fits the task, on logits; metrics that do; a GaussianNLL with the head's
+                variance_form and min_variance; a model whose output is that of the head.
         """
         owner, task = type(self).__name__, self._task
         if model is not None:
-            self._check_output(model)
+            self._check_output(model, several=True)
         loss = task.loss() if loss is None else check_loss(owner, task.kind, loss)
         if isinstance(loss, GaussianNLL):
             got, own = (loss.variance, loss.min_variance), (self.variance_form, self.min_variance)
             rule = f"a GaussianNLL of variance={own[0]!r} and min_variance={own[1]}, as the head has them"
             expect(got == own, owner, rule, variance=got[0], min_variance=got[1])
-        return {"loss": loss, "metrics": task.metrics() if metrics is None else list(metrics)}
+        return {"loss": loss, "metrics": task.metrics() if metrics is None else check_metrics(owner, task, metrics)}
 
     def activate(self, outputs):
         """Return what the outputs of the layer stand for.
@@ -174,16 +176,14 @@ class OutputHead(keras.layers.Dense):
         """Return the mean negative log-likelihood in nats for a value of the task's loss, as a float."""
         return self._task.factor * float(loss) + self._task.constant
 
-    def _check_output(self, model):
-        outputs = getattr(model, "outputs", None)
-        made = bool(outputs) and len(outputs) == 1 and producer(outputs[0]) is self
-        expect(
-            made,
-            type(self).__name__,
-            "a model whose output is that of the head",
-            "Let the model end in the head: no softmax, sigmoid or other layer after it.",
-            model=model.name,
-        )
+    def _check_output(self, model, several=False):
+        owner, outputs = type(self).__name__, getattr(model, "outputs", None)
+        known, remedy = "a built Sequential or functional model", "What another does after the head is not known."
+        expect(outputs, owner, known, remedy, model=model.name)
+        rule = "a model whose output is that of the head"
+        remedy = "Let the model end in the head: no softmax, sigmoid or other layer after it."
+        made = [producer(output) is self for output in outputs]
+        expect(any(made) and (several or len(made) == 1), owner, rule, remedy, model=model.name)
 
     def get_config(self):
         """Return the constructor arguments."""

@@ -20,7 +20,7 @@ class Task:
 
     Attributes:
         width: Units of the last layer.
-        kind: Its name in `loss_check.TASKS`.
+        kind: Its name in `compile_check.TASKS`.
         factor, constant: The mean negative log-likelihood in nats is factor * loss + constant.
     """
 

@@ -9,13 +9,19 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect, expect_choice, expect_integer, expect_number, expect_seed
-from keras_kicks.models.bagging.bootstrap_counts import counts_by_content, counts_by_position, expect_both_classes
+from keras_kicks.models.bagging.bootstrap_counts import (
+    counts_by_content,
+    counts_by_position,
+    expect_both_classes,
+    expect_votes,
+)
 from keras_kicks.models.bagging.combined_outputs import combined
 from keras_kicks.models.bagging.counted_data import are_arrays, count_batches, join, sample_count, split
 from keras_kicks.models.bagging.member_models import new_models, rebuilder, with_values
 from keras_kicks.models.bagging.members import Members, alike
 from keras_kicks.models.bagging.optimizer_reach import expect_separate
 from keras_kicks.models.bagging.out_of_bag import member_outputs, out_of_bag_outputs, out_of_bag_results
+from keras_kicks.models.known_shape import build_by_shape, output_shape
 from keras_kicks.ops.replicas import replica_count
 
 
@@ -69,7 +75,8 @@ class Bagging(keras.Model):
     Raises:
         TypeError: `build_fn` is no function; what it returns is no Keras model; `n` is no integer; other data than
             `fit` says.
-        ValueError: expected n >= 1; a new model in each call of build_fn; 0 < bootstrap <= 1; combine to be one of
+        ValueError: expected n >= 1; a new model in each call of build_fn; models without a `fit`, `train_step` or
+            `compute_loss` of their own; 0 < bootstrap <= 1; combine to be one of
             'mean', 'vote'; outputs of one shape; members that are alike for stacked=True; the TensorFlow backend; both
             classes in the bootstrap sample of each member; an optimizer that works element by element for stacked
             weights, and variable by variable for others.
@@ -143,8 +150,7 @@ class Bagging(keras.Model):
         if self.member_weights is None:
             shape = split(input_shape)[0]
             for model in self._hidden.models:
-                if not model.built:
-                    model.build(shape)
+                build_by_shape(model, shape)
             self._hidden.input_shape = shape
             self._take_over()
         self.built = True
@@ -183,7 +189,7 @@ class Bagging(keras.Model):
 
     def compute_output_shape(self, input_shape):
         """Return the shape of a member's output."""
-        return self._hidden.models[0].compute_output_shape(split(input_shape)[0])
+        return output_shape(self._hidden.models[0], split(input_shape)[0])
 
     def train_step(self, data):
         """Train all members on one batch."""
@@ -229,7 +235,7 @@ class Bagging(keras.Model):
         Raises:
             TypeError: other data.
             ValueError: expected both classes in the bootstrap sample of each member (of arrays, by the name of the
-                loss).
+                loss); labels of classes for combine='vote' (of arrays).
         """
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         arguments.update(arguments.pop("kwargs", {}))
@@ -237,6 +243,8 @@ class Bagging(keras.Model):
         if not self.built and x is not None and (are_arrays(x) or hasattr(x, "element_spec")):
             spec = x if are_arrays(x) else keras.utils.unpack_x_y_sample_weight(x.element_spec)[0]
             self.build(keras.tree.map_structure(lambda part: (None, *part.shape[1:]), spec))
+        if self.combine == "vote":
+            expect_votes(owner, arguments.get("y"), self.loss)
         if self.bootstrap is not False and x is not None:
             if are_arrays(x):
                 samples = sample_count(owner, x)
@@ -332,7 +340,7 @@ class Bagging(keras.Model):
         model = self.member_weights.model(member)
         config = keras.saving.serialize_keras_object(model)
         config["config"] = {**config["config"], **renamed}
-        return with_values(config, *self.member_weights.values(member), self._hidden.input_shape)
+        return with_values(config, type(model), *self.member_weights.values(member), self._hidden.input_shape)
 
     def to_model(self):
         """Return a plain functional Keras model of the same predictions, which loads without this package.

@@ -80,11 +80,35 @@ def expect_both_classes(owner, y, counts, loss):
         expect(not missing, owner, rule, remedy, member=member, missing=missing)
 
 
+def expect_votes(owner, y, loss):
+    """Raise if labels are numbers, for which there is no vote.
+
+    Raises:
+        ValueError: expected labels of classes for combine='vote'.
+    """
+    if _is_of_classes(loss) or keras.tree.is_nested(y) or y is None:
+        return
+    y = np.asarray(y)
+    if y.dtype.kind != "f":
+        return
+    numbers = (y != np.round(y)) & ((y < 0) | (y > 1))
+    rule, remedy = "labels of classes for combine='vote'", "Pass combine='mean' for numbers."
+    expect(not numbers.any(), owner, rule, remedy, labels=[float(number) for number in y[numbers][:3]])
+
+
+def _is_of_classes(loss):
+    return any(part in _loss_name(loss) for part in _OF_CLASSES)
+
+
+def _loss_name(loss):
+    name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
+    return str(name).replace("_", "").lower()
+
+
 def _class_ids(y, loss):
     """Return one class for each sample, or None where labels are no classes or several to a sample."""
-    name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
-    name = str(name).replace("_", "").lower()
-    if keras.tree.is_nested(y) or y is None or not any(part in name for part in _OF_CLASSES):
+    name = _loss_name(loss)
+    if keras.tree.is_nested(y) or y is None or not _is_of_classes(loss):
         return None
     y = np.asarray(y)
     if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1):

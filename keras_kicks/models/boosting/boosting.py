@@ -12,6 +12,7 @@ from keras_kicks.models.boosting.data import split, whole
 from keras_kicks.models.boosting.rounds import ALGORITHMS, CLASSIFIERS, Rounds
 from keras_kicks.models.boosting.stacked_members import StackedMembers
 from keras_kicks.models.boosting.weak_learner import WeakLearner
+from keras_kicks.models.known_shape import build_by_shape, output_shape, symbols
 
 
 @keras.saving.register_keras_serializable(package="keras_kicks")
@@ -166,8 +167,7 @@ class Boosting(keras.Model):
 
     def build(self, input_shape):
         """Build the learner, and create the weights of n members."""
-        if not self._learner.model.built:
-            self._learner.model.build(input_shape)
+        build_by_shape(self._learner.model, input_shape)
         self._shapes = input_shape
         self.members.create(self.n, self._output_shape(input_shape)[1:])
         self.built = True
@@ -184,7 +184,7 @@ class Boosting(keras.Model):
         return self._output_shape(input_shape)
 
     def _output_shape(self, input_shape):
-        shape = self._learner.model.compute_output_shape(input_shape)
+        shape = output_shape(self._learner.model, input_shape)
         return check_outputs(type(self).__name__, self.algorithm, shape)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=False):
@@ -316,7 +316,7 @@ class Boosting(keras.Model):
     def export(self, *args, **kwargs):
         """Write the model for serving, as `keras.Model.export` does."""
         self._expect_members()
-        self(_symbols(self._shapes))  # Keras exports what was called.
+        self(symbols(self._shapes))  # Keras exports what was called.
         return super().export(*args, **kwargs)
 
     def compile_from_config(self, config):
@@ -343,12 +343,3 @@ class Boosting(keras.Model):
         """Make the ensemble from `get_config`, without members."""
         learner = keras.saving.deserialize_keras_object(config["build_fn"], custom_objects=custom_objects)
         return cls(**{**config, "build_fn": learner})
-
-
-def _symbols(shape):
-    """Return symbolic inputs in the structure of their shapes."""
-    if isinstance(shape, dict):
-        return {name: _symbols(each) for name, each in shape.items()}
-    if any(isinstance(each, (tuple, list)) for each in shape):
-        return [_symbols(each) for each in shape]
-    return keras.Input(shape[1:])

@@ -20,15 +20,18 @@ def whole(owner, x, y=None, sample_weight=None, steps=None):
         steps: Number of batches to take, or None for all.
 
     Raises:
-        ValueError: expected data of known, finite length, or a number of steps; at least one sample; as many labels
-            and weights as inputs.
+        ValueError: expected data of known, finite length, or a number of steps; arrays with an axis for the samples;
+            at least one sample; as many labels and weights as inputs.
     """
     if not _is_arrays(x):
         rule, remedy = "no y and no sample_weight beside batches", "The batches hold them."
         expect(y is None and sample_weight is None, owner, rule, remedy, x=type(x))
         x, y, sample_weight = _joined(owner, x, steps)
     x, y, sample_weight = keras.tree.map_structure(_array, (x, y, sample_weight), none_is_leaf=False)
-    counts = [len(a) if a.ndim else 0 for a in keras.tree.flatten((x, y, sample_weight)) if a is not None]
+    arrays = [a for a in keras.tree.flatten((x, y, sample_weight)) if a is not None]
+    rule, remedy = "arrays with an axis for the samples", "A list is a list of inputs: make an array of one of numbers."
+    expect(all(a.ndim for a in arrays), owner, rule, remedy, shapes=sorted({a.shape for a in arrays}))
+    counts = [len(a) for a in arrays]
     expect(counts and counts[0] > 0, owner, "at least one sample", samples=counts[0] if counts else 0)
     expect(len(set(counts)) == 1, owner, "as many labels and weights as inputs", lengths=counts)
     return x, y, sample_weight

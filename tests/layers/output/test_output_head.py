@@ -237,6 +237,11 @@ FROM_LOGITS = "expected a loss with from_logits=True, since it returns logits"
         (OutputHead("multilabel", 3), "mse", "expected a loss of its task (multilabel)"),
         (OutputHead("multilabel", 3), keras.losses.KLDivergence(), "expected a loss of its task (multilabel)"),
         (OutputHead("regression"), "mse", "expected a loss of its task (regression, learned variance)"),
+        (OutputHead("multilabel", 3), "dice", "expected a loss of its task (multilabel)"),
+        (OutputHead("binary"), keras.losses.Dice(), "expected a loss of its task (binary)"),
+        (OutputHead("multiclass", 3), "poisson", "expected a loss of its task (multiclass, labels as ids)"),
+        (OutputHead("multiclass", 3), "categorical_hinge", "expected a loss of its task (multiclass, labels as ids)"),
+        (OutputHead("regression"), "cosine_similarity", "expected a loss of its task (regression, learned variance)"),
         (OutputHead("regression"), BCE(), "expected a loss of its task (regression, learned variance)"),
         (OutputHead("regression", variance=1.0), GaussianNLL(), "of its task (regression, fixed variance)"),
     ],
@@ -264,16 +269,80 @@ def test_losses_that_fit_are_taken():
             BCE(from_logits=True, label_smoothing=0.1),
             own,
             keras.losses.BinaryFocalCrossentropy(from_logits=True),
+            "hinge",
         ),
         "multiclass": (SCCE(from_logits=True), LabelSmoothingCrossentropy(), own),
         "regression": (GaussianNLL(beta=0.5), own),
     }
     for task, losses in fitting.items():
         head = OutputHead(task, 3 if task == "multiclass" else 1)
-        for loss in losses:
-            assert head.compile_arguments(loss, metrics=["mae"]) == {"loss": loss, "metrics": ["mae"]}
+        for loss in map(keras.losses.get, losses):
+            assert head.compile_arguments(loss, metrics=[own]) == {"loss": loss, "metrics": [own]}
     pinball = Pinball(0.9)
     assert OutputHead("regression", variance=1.0).compile_arguments(pinball)["loss"] is pinball
+
+
+OF_LOGITS, METRICS = "expected a metric of logits, since it returns them", keras.metrics
+
+
+@pytest.mark.parametrize(
+    ("head", "metric", "rule"),
+    [
+        (OutputHead("binary"), METRICS.BinaryAccuracy(), OF_LOGITS),
+        (OutputHead("binary"), "AUC", OF_LOGITS),
+        (OutputHead("binary"), METRICS.Precision(), OF_LOGITS),
+        (OutputHead("binary"), METRICS.RecallAtPrecision(0.5), OF_LOGITS),
+        (OutputHead("binary"), "binary_crossentropy", OF_LOGITS),
+        (OutputHead("multilabel", 3), METRICS.F1Score(threshold=0.5), OF_LOGITS),
+        (OutputHead("multiclass", 3), METRICS.SparseCategoricalCrossentropy(), OF_LOGITS),
+        (OutputHead("multiclass", 3), keras.losses.sparse_categorical_crossentropy, OF_LOGITS),
+        (OutputHead("multiclass", 3), "mae", "a metric of its task (multiclass, labels as ids)"),
+        (OutputHead("multiclass", 3), METRICS.CategoricalAccuracy(), "of its task (multiclass, labels as ids)"),
+        (OutputHead("regression"), "accuracy", "expected a metric of its task (regression, learned variance)"),
+        (OutputHead("regression", variance=1.0), "accuracy", "of its task (regression, fixed variance)"),
+    ],
+)
+def test_metrics_that_do_not_fit(head, metric, rule):
+    with pytest.raises(ValueError, match=re.escape(rule)) as caught:
+        head.compile_arguments(metrics=[metric])
+    assert str(caught.value).startswith("OutputHead: ")
+    assert "got metric=" in str(caught.value)
+
+
+def test_metrics_of_ones_own_see_what_they_are_of():
+    y, z = ids(2, 60, 1), drawn(60, 1)
+    head = OutputHead("binary")
+    fitting = [METRICS.BinaryAccuracy(threshold=0.0, name="own"), METRICS.AUC(from_logits=True), "hinge"]
+    assert head.compile_arguments(metrics=fitting)["metrics"] == fitting
+    for name in ("accuracy", "acc"):
+        (accuracy,) = head.compile_arguments(metrics=[name])["metrics"]
+        accuracy.update_state(y, z)
+        assert float(accuracy.result()) == pytest.approx((y == (sigmoid(z) > 0.5)).mean(), abs=1e-6)
+    for y in (drawn(60, 1), drawn(60)):
+        (error,) = OutputHead("regression").compile_arguments(metrics=["mae"])["metrics"]
+        outputs = drawn(60, 2, seed=3)
+        error.update_state(y, outputs)
+        assert float(error.result()) == pytest.approx(np.abs(y.reshape(60) - outputs[:, 0]).mean(), rel=1e-5)
+
+
+def test_one_of_several_outputs_may_be_that_of_the_head():
+    inputs = keras.Input((6,))
+    heads = {"kind": OutputHead("multiclass", 3), "age": OutputHead("regression")}
+    model = keras.Model(inputs, {name: head(inputs) for name, head in heads.items()})
+    for head in heads.values():
+        assert head.compile_arguments(model=model)["loss"]
+        with pytest.raises(ValueError, match="OutputHead: expected a model whose output is that of the head"):
+            head.predictive_model(model)
+    with pytest.raises(ValueError, match="OutputHead: expected a model whose output is that of the head"):
+        OutputHead("binary").compile_arguments(model=model)
+
+
+def test_what_a_subclassed_model_returns_is_not_known():
+    class Own(keras.Model):
+        pass
+
+    with pytest.raises(ValueError, match="OutputHead: expected a built Sequential or functional model; got model='own"):
+        OutputHead("binary").compile_arguments(model=Own(name="own"))
 
 
 @pytest.mark.parametrize(
