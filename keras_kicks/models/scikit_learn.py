@@ -181,7 +181,9 @@ class KerasClassifier(*filter(None, (ClassifierMixin, _Estimator))):
         return self.classes_[(outputs[:, 0] > (0 if self._are_logits() else 0.5)).astype(int)]
 
     def _are_logits(self):
-        return bool(getattr(self.model_, "from_logits", getattr(self.model_.loss, "from_logits", False)))
+        of_loss = getattr(self.model_.loss, "from_logits", False)
+        # Of a boosting they are probabilities, whatever its learners return.
+        return bool(getattr(self.model_, "from_logits", False) or (of_loss and not hasattr(self.model_, "algorithm")))
 
     def predict(self, X):
         """Return the most probable class of each sample."""
@@ -243,7 +245,7 @@ class KerasRegressor(*filter(None, (RegressorMixin, _Estimator))):
         return {**super()._more_tags(), "multioutput": True}
 
     def _encoded(self, y):
-        y = np.asarray(y, "float32")
+        y = np.asarray(y, keras.config.floatx())
         self._one_target = y.ndim == 1
         columns = y.reshape(len(y), -1)
         return columns, columns.shape[1]

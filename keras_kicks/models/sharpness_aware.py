@@ -82,6 +82,11 @@ class SharpnessAware(keras.Model):
         """Run the model."""
         return self.model(inputs, training=training)
 
+    @property
+    def output_names(self):
+        """Names of the outputs, as of the model; Keras asks for them where losses or metrics have names."""
+        return self.model.output_names
+
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output."""
         return output_shape(self.model, input_shape)

@@ -99,6 +99,13 @@ class TiedModel(keras.Model):
         x, other_x = self._pair(inputs)
         return [self.model(x, training=training), self.tying.other(other_x, training=training)]
 
+    @property
+    def output_names(self):
+        """Names of the outputs, as of the model; Keras asks for them where losses or metrics have names."""
+        if self._two_way:
+            raise AttributeError("output_names")
+        return self.model.output_names
+
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output, or of both."""
         if not self._two_way:

@@ -144,6 +144,11 @@ class TruncatedBPTT(keras.Model):
         batch = keras.ops.shape(keras.tree.flatten(x)[0])[0]
         return self._states.run(x, self._states.initial(batch), training, resets)[0]
 
+    @property
+    def output_names(self):
+        """Names of the outputs, as of the model; Keras asks for them where losses or metrics have names."""
+        return self.model.output_names
+
     def compute_output_shape(self, input_shape):
         """Return the shape of the model's output."""
         return output_shape(self.model, self._split(input_shape)[0])

@@ -7,6 +7,8 @@ from keras import ops
 
 # Below this sum, and above all finite ones, the powers of some elements have left the range.
 _SMALL = 1e-20
+# From so many elements on, passes over the memory take longer than the calls of operations.
+_LARGE = 2**16
 
 
 def lp_norm(x, p):
@@ -51,10 +53,10 @@ def squared_norm(x, p):
 
 def sum_of_squares(x):
     """Return sum x^2 over all elements of a float32 or float64 tensor."""
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and math.prod(size or 1 for size in x.shape) >= _LARGE:
         import tensorflow as tf
 
-        # One pass over the memory, and one for the gradient.
+        # One pass over the memory, and one for the gradient. It has no rule for `tf.vectorized_map`.
         return 2.0 * tf.nn.l2_loss(x)
     return ops.sum(ops.square(x))
 

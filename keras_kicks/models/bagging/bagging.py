@@ -16,11 +16,12 @@ from keras_kicks.models.bagging.bootstrap_counts import (
     expect_votes,
 )
 from keras_kicks.models.bagging.combined_outputs import combined
-from keras_kicks.models.bagging.counted_data import are_arrays, count_batches, join, sample_count, split
+from keras_kicks.models.bagging.counted_data import are_arrays, count_batches, input_shapes, join, sample_count, split
 from keras_kicks.models.bagging.member_models import new_models, rebuilder, with_values
 from keras_kicks.models.bagging.members import Members, alike
 from keras_kicks.models.bagging.optimizer_reach import expect_separate
 from keras_kicks.models.bagging.out_of_bag import member_outputs, out_of_bag_outputs, out_of_bag_results
+from keras_kicks.models.cache_keys import architecture
 from keras_kicks.models.known_shape import build_by_shape, output_shape
 from keras_kicks.ops.replicas import replica_count
 
@@ -164,17 +165,22 @@ class Bagging(keras.Model):
         rule, remedy = "members that are alike for stacked=True", "Pass stacked=None or False."
         expect(same or not self.stacked, owner, rule, remedy, stacked=self.stacked)
         self.member_weights = Members(models, same if self.stacked is None else self.stacked, name="members")
-        self._hidden.models = models[:1] if same else models
+        # One stands for all, unless they draw by seeds of their own.
+        self._hidden.models = models[:1] if same and len({architecture(model) for model in models}) == 1 else models
 
     def make_train_function(self, force=False):
         """Make the function that trains on batches, if the optimizer trains each member as it would train it alone.
 
         The check is here, since Keras does not compile a loaded model that has a `compile` of its own.
         """
+        if self.built:
+            self._expect_separate()
+        return super().make_train_function(force)
+
+    def _expect_separate(self):
         if self.optimizer is not None and self.optimizer is not self._hidden.checked and self.n > 1:
             expect_separate(type(self).__name__, self.optimizer, self.member_weights.stacked)
             self._hidden.checked = self.optimizer
-        return super().make_train_function(force)
 
     def call(self, inputs, training=None):
         """Return the combined output."""
@@ -186,6 +192,11 @@ class Bagging(keras.Model):
 
     def _combined(self, outputs, weights=None):
         return combined(outputs, self.combine, self.from_logits, weights)
+
+    @property
+    def output_names(self):
+        """Names of the outputs, as of the members; Keras asks for them where losses or metrics have names."""
+        return self._hidden.models[0].output_names
 
     def compute_output_shape(self, input_shape):
         """Return the shape of a member's output."""
@@ -199,6 +210,7 @@ class Bagging(keras.Model):
         x, counts = split(x)
         if not self.built:
             self(x)
+        self._expect_separate()
         rule, remedy = "batches with counts", "Train by fit or train_on_batch, or pass bootstrap=False."
         expect(counts is not None or self.bootstrap is False, type(self).__name__, rule, remedy, counts=counts)
         replicas = replica_count()
@@ -210,16 +222,21 @@ class Bagging(keras.Model):
 
         with tf.GradientTape() as tape:
             extra = None if counts is None else ops.transpose(ops.cast(counts, "float32"))
-            ran = self.member_weights.run(x, True, loss_of_member, extra, self.jit_compile)
+            ran = self.member_weights.run(x, True, loss_of_member, extra, self.jit_compile, self._of_metrics)
             # The gradient by a member's weights is that of its own loss.
             scaled = self.optimizer.scale_loss(ops.sum(ran.losses))
         gradients = tape.gradient(scaled, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         ran.keep_states()
+        for variable, added in ran.tracked:
+            variable.assign_add(added)
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
         samples = ops.shape(keras.tree.flatten(x)[0])[0]
         tracker.update_state(ops.mean(ran.losses) * replicas, sample_weight=samples)
         return self.compute_metrics(x, y, ran.map(self._combined), sample_weight=sample_weight)
+
+    def _of_metrics(self):
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     def fit(self, *args, **kwargs):
         """Train all members, as `keras.Model.fit` does.
@@ -240,9 +257,11 @@ class Bagging(keras.Model):
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         arguments.update(arguments.pop("kwargs", {}))
         x, owner = arguments.get("x"), type(self).__name__
-        if not self.built and x is not None and (are_arrays(x) or hasattr(x, "element_spec")):
-            spec = x if are_arrays(x) else keras.utils.unpack_x_y_sample_weight(x.element_spec)[0]
-            self.build(keras.tree.map_structure(lambda part: (None, *part.shape[1:]), spec))
+        if not self.built and x is not None:
+            shapes, arguments["x"] = input_shapes(x)
+            x = arguments["x"]
+            if shapes is not None:
+                self.build(shapes)
         if self.combine == "vote":
             expect_votes(owner, arguments.get("y"), self.loss)
         if self.bootstrap is not False and x is not None:
@@ -260,6 +279,8 @@ class Bagging(keras.Model):
 
     def train_on_batch(self, x, y=None, **kwargs):
         """Train on one batch, as `keras.Model.train_on_batch` does; counts are a function of its contents."""
+        if not self.built:
+            self.build(input_shapes(keras.tree.map_structure(ops.convert_to_tensor, x))[0])
         if self.bootstrap is not False:
             arrays = keras.tree.map_structure(ops.convert_to_numpy, (x, y) if y is not None else (x,))
             x = join(x, self._counts_of_contents(arrays))
@@ -282,8 +303,12 @@ class Bagging(keras.Model):
         Returns:
             int32 array of shape (samples, members); without samples before `fit`, or for other data.
         """
-        drawn = int(self.drawn)
+        drawn = self.samples_drawn()
         return self._counts_of_places(drawn, drawn)[:drawn] if drawn else np.zeros((0, self.n), "int32")
+
+    def samples_drawn(self):
+        """Return how many samples the counts were drawn for; 0 before a fit on arrays."""
+        return int(ops.convert_to_numpy(self.drawn))
 
     def predict_members(self, x, batch_size=None):
         """Return what each member predicts.

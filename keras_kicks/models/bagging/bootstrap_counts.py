@@ -28,7 +28,7 @@ def counts_by_position(samples, members, fraction, seed):
     draws = max(1, round(fraction * samples))
     columns = []
     for member in range(members):
-        drawn = np.random.default_rng([seed, member]).integers(0, samples, draws)
+        drawn = np.random.default_rng([seed % 2**64, member]).integers(0, samples, draws)
         columns.append(np.bincount(drawn, minlength=samples))
     return np.stack(columns, axis=1).astype("int32")
 
@@ -49,7 +49,9 @@ def counts_by_content(data, members, fraction, seed):
         int32 array of shape (samples, members).
     """
     keys = np.frombuffer(b"".join(sample_keys(data)), "<u8").reshape(-1, 2)
-    streams = _mixed(np.arange(1, members + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed))
+    streams = _mixed(
+        np.arange(1, members + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed % 2**64)
+    )
     bits = _mixed(_mixed(keys[:, :1] ^ streams) ^ keys[:, 1:])
     uniform = (bits >> np.uint64(11)) * 2.0**-53
     return np.searchsorted(_poisson_distribution(fraction), uniform, side="right").astype("int32")

@@ -1,5 +1,6 @@
 """One output out of those of several members."""
 
+import keras
 from keras import ops
 
 # Shares of votes stay this far from 0 and 1 where they become logits.
@@ -21,7 +22,8 @@ def combined(outputs, combine, from_logits, weights=None):
     Returns:
         Tensor of shape (samples, ..., classes) in the dtype of the outputs. Where all weights are zero it is NaN.
     """
-    dtype, outputs = outputs.dtype, ops.cast(outputs, "float32")
+    dtype = outputs.dtype
+    outputs = ops.cast(outputs, keras.backend.result_type(dtype, "float32"))
     classes = outputs.shape[-1] if len(outputs.shape) > 2 else 1
     if combine == "vote":
         if classes == 1:
@@ -45,7 +47,7 @@ def combined(outputs, combine, from_logits, weights=None):
 def _mean(values, weights):
     if weights is None:
         return ops.mean(values, axis=0)
-    weights = _spread(weights, values)
+    weights = ops.cast(_spread(weights, values), values.dtype)
     return ops.sum(ops.where(weights > 0, weights * values, 0.0), axis=0) / ops.sum(weights, axis=0)
 
 
@@ -57,4 +59,4 @@ def _log_mean(logs, weights):
 
 def _spread(weights, values):
     shape = ops.shape(weights)
-    return ops.reshape(ops.cast(weights, "float32"), (*shape, *[1] * (len(values.shape) - 2)))
+    return ops.reshape(weights, (*shape, *[1] * (len(values.shape) - 2)))

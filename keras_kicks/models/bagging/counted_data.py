@@ -1,5 +1,7 @@
 """Training data that carries the counts of a bootstrap along with the inputs."""
 
+import itertools
+
 import keras
 import numpy as np
 
@@ -37,6 +39,30 @@ def sample_count(owner, x):
     counts = sorted({int(leaf.shape[0]) for leaf in keras.tree.flatten(x)})
     expect(len(counts) == 1 and counts[0] > 0, owner, "as many samples in each input, one or more", samples=counts)
     return counts[0]
+
+
+def input_shapes(x):
+    """Return the shapes of the inputs in data as `fit` takes them, and these data, nothing of them used up.
+
+    Args:
+        x: Arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator.
+
+    Returns:
+        Shapes with None for the samples, or None for other data; and data in place of `x`.
+    """
+    if are_arrays(x):
+        inputs = x
+    elif hasattr(x, "element_spec"):
+        inputs = keras.utils.unpack_x_y_sample_weight(x.element_spec)[0]
+    elif isinstance(x, keras.utils.PyDataset):
+        inputs = keras.utils.unpack_x_y_sample_weight(x[0])[0]
+    elif hasattr(x, "__next__"):
+        first = next(x)
+        inputs, rest = keras.utils.unpack_x_y_sample_weight(first)[0], x
+        x = (batch for batch in itertools.chain([first], rest))  # Keras takes generators alone.
+    else:
+        return None, x
+    return keras.tree.map_structure(lambda part: (None, *part.shape[1:]), inputs), x
 
 
 def count_batches(owner, x, members, count):

@@ -1,11 +1,13 @@
 """The models that an ensemble is made of, before and after they are its members."""
 
+import copy
 import itertools
 
 import keras
 
 from keras_kicks._errors import expect
 from keras_kicks.models.known_shape import build_by_shape
+from keras_kicks.models.other_values import expect_no_tables, refresh
 
 # What decides how a model learns, and what `Bagging` has of its own.
 _OF_TRAINING = ("fit", "train_step", "compute_loss")
@@ -16,7 +18,8 @@ def new_models(owner, build_fn, n):
 
     Raises:
         TypeError: `build_fn` is no function; what it returns is no Keras model.
-        ValueError: expected a new model in each call of build_fn; models that learn as a keras.Model does.
+        ValueError: expected a new model in each call of build_fn; models that learn as a keras.Model does; no layers
+            that were adapted to a vocabulary or to bins.
     """
     expect(callable(build_fn), owner, "a function for build_fn", error=TypeError, build_fn=build_fn)
     models, rule = [], "build_fn to return a Keras model"
@@ -29,6 +32,8 @@ def new_models(owner, build_fn, n):
     rule = "models that learn as a keras.Model does, since all are trained by one step"
     remedy = "scikit-learn's BaggingClassifier around a KerasClassifier trains others, one after the other."
     expect(not own, owner, rule, remedy, own=own)
+    for model in models:
+        expect_no_tables(owner, model)
     parts = [id(part) for model in models for part in {id(v): v for v in model.variables}.values()]
     rule, remedy = "a new model in each call of build_fn", "Make the model and its layers within the function."
     distinct = len({id(model) for model in models}) == n and len(set(parts)) == len(parts)
@@ -43,7 +48,8 @@ def _is_own(model, name):
 def rebuilder(configs):
     """Return a function that makes models out of serialized ones, in turns."""
     turns = itertools.cycle(configs)
-    return lambda: keras.saving.deserialize_keras_object(next(turns))
+    # Of a copy: Keras takes a functional model's configuration apart.
+    return lambda: keras.saving.deserialize_keras_object(copy.deepcopy(next(turns)))
 
 
 def with_values(config, kind, trained, states, input_shape=None):
@@ -54,4 +60,5 @@ def with_values(config, kind, trained, states, input_shape=None):
         variable.assign(value)
     for variable, value in zip(model.non_trainable_variables, states, strict=True):
         variable.assign(value)
+    refresh(model)
     return model

@@ -7,6 +7,7 @@ import keras
 from keras import layers, ops
 
 from keras_kicks.models.cache_keys import architecture
+from keras_kicks.models.other_values import other_values
 from keras_kicks.ops.keras_mask import get_mask, set_mask
 
 # TensorFlow's vectorized map takes these as they are; it has no rule for random numbers, and none for convolutions
@@ -21,6 +22,10 @@ _VECTORIZED = frozenset(
         *(layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D),
     }
 )
+
+
+# What it says of an operation without a rule: that of a loss, a regularizer or a constraint of one's own.
+_NO_RULE = "No pfor vectorization defined"
 
 
 class _Models:
@@ -84,7 +89,7 @@ class Members(layers.Layer):
         """Return the model that a member is made like; its own values are of no matter."""
         return self._models.each[member]
 
-    def run(self, x, training=False, loss=None, extra=None, jit_compile=False):
+    def run(self, x, training=False, loss=None, extra=None, jit_compile=False, tracked=None):
         """Run all members.
 
         Args:
@@ -94,6 +99,7 @@ class Members(layers.Layer):
             extra: None, or a tensor with a first axis for the members.
             jit_compile: Whether XLA compiles this. Beside a vectorized map it takes all inputs and weights for
                 constants in a step that counts the optimizer's iterations, and would compile each step anew.
+            tracked: None, or a function that returns the variables that the loss may add to, as those of metrics.
 
         Returns:
             `Ran`.
@@ -102,8 +108,8 @@ class Members(layers.Layer):
 
         def one(model, trained, states, extra):
             variables = [*model.trainable_variables, *model.non_trainable_variables]
-            mapping = list(zip(variables, [*trained, *states], strict=True))
-            with keras.StatelessScope(mapping, collect_losses=True, initialize_variables=False) as scope:
+            options = {"collect_losses": True, "initialize_variables": False}
+            with other_values(model, variables, [*trained, *states], **options) as scope:
                 y = model(x, training=training) if _takes_training(model) else model(x)
                 penalties = list(model.losses)
             after = [scope.get_current_value(v) for v in model.non_trainable_variables]
@@ -114,13 +120,25 @@ class Members(layers.Layer):
             notes.append({"structure": y, "changed": changed, "masked": list(masks)})
             found = {"outputs": outputs, "states": [after[i] for i in changed], "masks": list(masks.values())}
             if loss is not None:
-                # What metrics keep of a single member is of no use, and a vectorized map can keep nothing.
-                with keras.StatelessScope():
+                # A vectorized map can keep nothing: what is added to metrics goes out of it.
+                with keras.StatelessScope() as scope:
                     found["loss"] = [loss(y, penalties, extra)]
+                    # Asked for now, since the first loss makes its metrics.
+                    counted = [(v, scope.get_current_value(v)) for v in (tracked() if tracked else ())]
+                counted = [(v, value) for v, value in counted if value is not None]
+                notes[-1]["tracked"] = [v for v, _ in counted]
+                found["tracked"] = [value - v.value for v, value in counted]
             return found
 
-        found = (self._vectorized_map if self._can_vectorize() and not jit_compile else self._side_by_side)(one, extra)
-        return Ran(self, notes, found)
+        if self._can_vectorize() and not jit_compile:
+            try:
+                return Ran(self, notes, self._vectorized_map(one, extra))
+            except ValueError as error:
+                if _NO_RULE not in str(error):
+                    raise
+                self._vectorized = False
+                notes.clear()
+        return Ran(self, notes, self._side_by_side(one, extra))
 
     def _can_vectorize(self):
         import tensorflow as tf
@@ -187,11 +205,14 @@ class Ran:
 
     Attributes:
         losses: Tensor of the losses of the members, or None.
+        tracked: List of the variables that the loss added to, with what the members add on average.
     """
 
     def __init__(self, members, notes, found):
         self._members, self._notes, self._found = members, notes, found
         self.losses = found["loss"][0] if "loss" in found else None
+        added = [ops.mean(each, axis=0) for each in found.get("tracked", [])]
+        self.tracked = list(zip(notes[0].get("tracked", []), added, strict=True))
 
     def keep_states(self):
         """Let the changed states take effect."""

@@ -1,6 +1,6 @@
 """What an update of an optimizer depends on: found out by trying."""
 
-import threading
+import concurrent.futures
 
 import keras
 import numpy as np
@@ -20,10 +20,12 @@ def expect_separate(owner, optimizer, stacked):
         stacked: Whether the variables of the models are stacked.
 
     Raises:
-        ValueError: expected an optimizer that works element by element for stacked weights, and variable by variable
-            for others.
+        ValueError: expected an optimizer with a config; one that works element by element for stacked weights, and
+            variable by variable for others.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rule = "an optimizer with a config, by which copies of it are tried"
+    expect(_has_config(optimizer), owner, rule, "Give its schedule a get_config.", optimizer=type(optimizer).__name__)
     limits = {name: getattr(optimizer, name, None) for name in ("clipnorm", "global_clipnorm")}
     got = {"optimizer": type(optimizer).__name__, **{name: value for name, value in limits.items() if value}}
     if stacked:
@@ -34,13 +36,18 @@ def expect_separate(owner, optimizer, stacked):
         expect(_apart(works_by_variable, optimizer), owner, rule, remedy, **got)
 
 
+def _has_config(optimizer):
+    try:
+        optimizer.get_config()
+    except NotImplementedError:
+        return False
+    return True
+
+
 def _apart(function, *arguments):
     """Return what a function returns outside of any distribution strategy, graph and policy: in a thread of its own."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(function(*arguments)))
-    thread.start()
-    thread.join()
-    return found[0]
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, *arguments).result()
 
 
 def works_by_element(optimizer):

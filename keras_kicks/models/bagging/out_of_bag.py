@@ -11,8 +11,9 @@ from keras_kicks.models.bagging.counted_data import are_arrays, join, sample_cou
 class _Predictor(keras.Model):
     """Predicts, for its `predict`, what a function of a batch says."""
 
-    def __init__(self, function):
-        super().__init__(name="predictor")
+    def __init__(self, function, dtype):
+        super().__init__(name="predictor", dtype=dtype)
+        self.autocast = False  # Members cast what they take.
         self.function = function
         self.built = True
 
@@ -24,7 +25,7 @@ def _predictor(bagging, name, function):
     """Return a predictor, the same each time, so that its graph is made once."""
     predictors = bagging._hidden.predictors
     if name not in predictors:
-        predictors[name] = _Predictor(function)
+        predictors[name] = _Predictor(function, bagging.dtype_policy)
     return predictors[name]
 
 
@@ -44,7 +45,7 @@ def out_of_bag_outputs(bagging, x, batch_size):
     owner = type(bagging).__name__
     expect(bagging.bootstrap is not False, owner, "a bootstrap", "All members saw all samples.", bootstrap=False)
     if are_arrays(x):
-        drawn, samples = int(bagging.drawn), sample_count(owner, x)
+        drawn, samples = bagging.samples_drawn(), sample_count(owner, x)
         expect(drawn > 0, owner, "a fit on arrays before", "Call fit, or pass the dataset that it was given.", drawn=0)
         rule, remedy = "as many samples as in fit", "Pass the same arrays in the same order."
         expect(samples >= drawn, owner, rule, remedy, samples=samples, drawn=drawn)
