@@ -1,5 +1,6 @@
 """What every test relies on."""
 
+import gc
 import os
 
 # Two logical CPUs and no accelerator: tests of replicas need the first, equal numbers everywhere the second.
@@ -37,6 +38,14 @@ def _seeded():
     keras.utils.set_random_seed(1234)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _swept():
+    """What a file leaves behind, graphs that TensorFlow keeps above all, is not looked through again and again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
