@@ -258,19 +258,19 @@ def test_a_replica_averages_statistics(strategy):
 
 @pytest.mark.slow
 def test_bagging_lowers_the_error_of_unstable_networks_on_friedman_1():
-    # Breiman 1996, of 200 samples: trees 11.4, bagged trees 6.2, which is 46 % less. These networks, wide, with large
-    # first weights and trained for long: about 6.8 and 4.6, with 25 members, which is 32 % less.
+    # Breiman 1996, of 200 samples: trees 11.4, bagged trees 6.2, which is 46 % less. Networks that are wide, with large
+    # first weights and trained for long, are as unstable.
     x, y = make_friedman1(200, noise=1.0, random_state=0)
     test, answers = make_friedman1(1000, noise=1.0, random_state=1)
     mean, scale = y.mean(), y.std()
 
     def build():
-        large = keras.initializers.VarianceScaling(20.0)
-        parts = [layers.Dense(128, "tanh", kernel_initializer=large), layers.Dense(1)]
+        large = keras.initializers.VarianceScaling(40.0)
+        parts = [layers.Dense(256, "tanh", kernel_initializer=large), layers.Dense(1)]
         return keras.Sequential([keras.Input((10,)), *parts])
 
     def errors(bootstrap):
-        bagging = Bagging(build, 12, bootstrap=bootstrap, seed=0)
+        bagging = Bagging(build, 25, bootstrap=bootstrap, seed=0)
         bagging.compile(keras.optimizers.Adam(0.03), "mse", jit_compile=False)
         bagging.fit(x, (y - mean) / scale, batch_size=64, epochs=150, verbose=0)
         together = bagging.predict(test, verbose=0)[:, 0] * scale + mean
@@ -279,7 +279,7 @@ def test_bagging_lowers_the_error_of_unstable_networks_on_friedman_1():
 
     _, unbagged, _ = errors(False)
     bagged, of_a_member, bagging = errors(True)
-    assert bagged < 0.85 * unbagged
+    assert bagged < 0.65 * unbagged
     # About a third of the members predict a sample out of bag: more than all would err, less than one.
     out_of_bag = np.nanmean((bagging.oob_predict(x)[:, 0] * scale + mean - y) ** 2)
     assert 0.7 * bagged < out_of_bag < of_a_member
