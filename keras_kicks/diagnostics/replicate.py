@@ -45,7 +45,7 @@ class Replicates:
             if values is not None:
                 model = self.model
                 self._begin(values)
-            self._fit(model, data, order)
+            self._fit(model, data, seed, order)
             found.append(predict(model, x_test) if isinstance(model, keras.Model) else model.predict(x_test))
         return found
 
@@ -94,16 +94,17 @@ class Replicates:
             for variable, value in zip(optimizer.variables, self.slots, strict=True):
                 variable.assign(value)
 
-    def _fit(self, model, data, seed):
+    def _fit(self, model, data, seed, order):
         if self.train is not None:
-            self.train(model, *data, seed)
+            self.train(model, *data, order)
         elif isinstance(model, keras.Model):
             if self.trainer is None or self.trainer.model is not model:
                 self.trainer = Trainer(model, self.batch_size, self.epochs)
-            self.trainer(data, seed)
+            self.trainer(data, order)
         else:
-            order = np.random.default_rng(seed).permutation(len(keras.tree.flatten(data)[0]))
-            model.fit(*keras.tree.map_structure(lambda a: a[order], data))
+            places = np.random.default_rng(order).permutation(len(keras.tree.flatten(data)[0]))
+            with seeded(seed):  # An estimator draws its first weights now.
+                model.fit(*keras.tree.map_structure(lambda a: a[places], data))
 
 
 def with_seed(function, seed):

@@ -26,6 +26,23 @@ def make_data(seed, samples=12):
     return x, x.sum(axis=1, keepdims=True) + rng.normal(size=(samples, 1)).astype("float32")
 
 
+def test_what_an_estimator_draws_in_fit_is_its_initialization():
+    """scikit-learn's draw their weights there, from NumPy's state, and KerasRegressor from Python's."""
+
+    class Drawn:
+        def fit(self, x, y):
+            self.value = np.random.normal() + random.gauss(0, 1)
+
+        def predict(self, x):
+            return np.full(len(x), self.value)
+
+    sizes = {"data_sets": 30, "initializations": 4, "orders": 2}
+    found, again = (bias_variance(Drawn, make_data, X_TEST, np.zeros(3), **sizes) for _ in range(2))
+    assert found["initialization"].value == again["initialization"].value
+    assert abs(found["initialization"].value - 2) < 4 * found["initialization"].standard_error
+    assert found["order"].value == pytest.approx(0, abs=1e-12)
+
+
 def test_untrained_models_vary_by_their_weights_alone():
     """w ~ N(0, s^2) for each weight: Var(w . x) = s^2 |x|^2."""
 
