@@ -375,6 +375,12 @@ def test_refuses_a_bootstrap_without_both_classes():
         bagging.compile("sgd", loss)
         with pytest.raises(ValueError, match=f"Bagging: expected {message}"):
             bagging.fit(x, labels, verbose=0)
+    y[:5] = 1
+    bagging = Bagging(lambda: linear(1, "sigmoid"), 2, seed=0)
+    bagging.compile("sgd", "binary_crossentropy", run_eagerly=True)
+    bagging.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match=r"both classes in the bootstrap .*; got member=0, missing=\[1\]"):
+        bagging.fit(x, y, sample_weight=(y == 0).astype("float32"), verbose=0)
     bagging.compile("sgd", "mse", run_eagerly=True)
     bagging.fit(x, y, verbose=0)
 

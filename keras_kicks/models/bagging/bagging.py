@@ -17,10 +17,12 @@ from keras_kicks.models.bagging.bootstrap_counts import (
 )
 from keras_kicks.models.bagging.combined_outputs import combined
 from keras_kicks.models.bagging.counted_data import are_arrays, count_batches, input_shapes, join, sample_count, split
-from keras_kicks.models.bagging.member_models import new_models, rebuilder, with_values
+from keras_kicks.models.bagging.member_loss import added, weights_times
+from keras_kicks.models.bagging.member_models import new_models, rebuilder
 from keras_kicks.models.bagging.members import Members, alike
 from keras_kicks.models.bagging.optimizer_reach import expect_separate
 from keras_kicks.models.bagging.out_of_bag import member_outputs, out_of_bag_outputs, out_of_bag_results
+from keras_kicks.models.bagging.plain_models import plain_ensemble, plain_member
 from keras_kicks.models.cache_keys import architecture
 from keras_kicks.models.known_shape import build_by_shape, output_shape
 from keras_kicks.ops.replicas import replica_count
@@ -185,7 +187,7 @@ class Bagging(keras.Model):
     def call(self, inputs, training=None):
         """Return the combined output."""
         x, _ = split(inputs)
-        ran = self.member_weights.run(x, training, lambda _, penalties, __: _sum(penalties))
+        ran = self.member_weights.run(x, training, lambda _, penalties, __: added(penalties))
         ran.keep_states()
         self.add_loss(ops.mean(ran.losses))
         return ran.map(self._combined)
@@ -216,9 +218,9 @@ class Bagging(keras.Model):
         replicas = replica_count()
 
         def loss_of_member(y_pred, penalties, count):
-            weight = _times(sample_weight, count, y_pred)
+            weight = weights_times(sample_weight, count, y_pred)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weight, training=True)
-            return loss + ops.cast(_sum(penalties) / replicas, loss.dtype)
+            return loss + ops.cast(added(penalties) / replicas, loss.dtype)
 
         with tf.GradientTape() as tape:
             extra = None if counts is None else ops.transpose(ops.cast(counts, "float32"))
@@ -228,8 +230,8 @@ class Bagging(keras.Model):
         gradients = tape.gradient(scaled, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         ran.keep_states()
-        for variable, added in ran.tracked:
-            variable.assign_add(added)
+        for variable, total in ran.tracked:
+            variable.assign_add(total)
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
         samples = ops.shape(keras.tree.flatten(x)[0])[0]
         tracker.update_state(ops.mean(ran.losses) * replicas, sample_weight=samples)
@@ -270,7 +272,9 @@ class Bagging(keras.Model):
                 # Keras takes the last samples for validation.
                 drawn = math.floor(samples * (1 - (arguments.get("validation_split") or 0.0)))
                 counts = self._counts_of_places(samples, drawn)
-                expect_both_classes(owner, arguments.get("y"), counts, self.loss)
+                weight = arguments.get("sample_weight")
+                seen = counts if weight is None or keras.tree.is_nested(weight) else _seen(counts, weight)
+                expect_both_classes(owner, arguments.get("y"), seen, self.loss)
                 self.drawn.assign(drawn)
                 arguments["x"] = join(x, counts)
             else:
@@ -359,13 +363,7 @@ class Bagging(keras.Model):
 
     def members(self):
         """Return the members as plain Keras models with the values they have now; they share nothing with this one."""
-        return [self._plain(member) for member in range(self.n)]
-
-    def _plain(self, member, **renamed):
-        model = self.member_weights.model(member)
-        config = keras.saving.serialize_keras_object(model)
-        config["config"] = {**config["config"], **renamed}
-        return with_values(config, type(model), *self.member_weights.values(member), self._hidden.input_shape)
+        return [plain_member(self, member) for member in range(self.n)]
 
     def to_model(self):
         """Return a plain functional Keras model of the same predictions, which loads without this package.
@@ -373,15 +371,7 @@ class Bagging(keras.Model):
         Raises:
             ValueError: expected members with known inputs.
         """
-        models = [self._plain(member, name=f"member_{member}") for member in range(self.n)]
-        known = hasattr(models[0], "inputs") and models[0].inputs
-        expect(known, type(self).__name__, "members with known inputs", "Give them a keras.Input.", inputs=None)
-        inputs = [keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in models[0].inputs]
-        inputs = inputs if len(inputs) > 1 else inputs[0]
-        each = [model(inputs) for model in models]
-        columns = [keras.tree.flatten(outputs) for outputs in each]
-        outputs = [self._combined(ops.stack(list(row))) for row in zip(*columns, strict=True)]
-        return keras.Model(inputs, keras.tree.pack_sequence_as(each[0], outputs), name=self.name)
+        return plain_ensemble(self)
 
     def get_config(self):
         """Return the constructor arguments; members in place of the function that makes them."""
@@ -413,25 +403,11 @@ class _Hidden:
         self.checked = None
 
 
+def _seen(counts, sample_weight):
+    """Return the counts of samples, 0 for those without a weight."""
+    weights = np.asarray(sample_weight).reshape(len(counts), -1)
+    return counts * (weights != 0).any(axis=1, keepdims=True)
+
+
 def _is_known(model):
     return bool(getattr(model, "outputs", None))
-
-
-def _sum(penalties):
-    return sum((ops.sum(ops.cast(penalty, "float32")) for penalty in penalties), start=ops.zeros(()))
-
-
-def _times(sample_weight, count, y_pred):
-    """Return sample weights times the counts of the samples; None for neither."""
-    if count is None:
-        return sample_weight
-
-    def spread(rank):
-        return ops.reshape(count, (-1, *[1] * max(0, rank - 1)))
-
-    if sample_weight is None:
-        return keras.tree.map_structure(lambda output: spread(len(output.shape) - 1), y_pred)
-    return keras.tree.map_structure(
-        lambda weight: count if weight is None else ops.cast(weight, "float32") * spread(len(weight.shape)),
-        sample_weight,
-    )
