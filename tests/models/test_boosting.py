@@ -1,5 +1,6 @@
 """What holds for all kinds of boosting: training as Keras does, saving, going on, replicas, data of any form."""
 
+import json
 import subprocess
 import sys
 
@@ -393,3 +394,59 @@ def test_a_learner_compiled_in_build_fn_keeps_its_own():
         residual = residual - plain.estimator_weights[place] * (
             x @ kernel + keras.ops.convert_to_numpy(plain.members.stack_1)[place]
         )
+
+
+def normalized(x):
+    layer = keras.layers.Normalization()
+    layer.adapt(x)
+    return keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize("given", ["function", "model"])
+def test_learners_with_adapted_normalization(given, tmp_path):
+    """As plain learners on data that were normalized before, also of a model that was saved, and in its next rounds."""
+    x, y = data("gradient")
+    x = 5 * x + 3
+
+    def make(learner):
+        boosting = Boosting(learner, 4, "gradient", seed=7)
+        boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+        return boosting
+
+    plain = make(lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    before = ((x - x.mean(axis=0)) / x.std(axis=0)).astype("float32")
+    errors = plain.fit(before, y, **FITTING).history["error"]
+    expected = plain.predict(before, verbose=0)
+    parts = make((lambda: normalized(x)) if given == "function" else normalized(x))
+    new = Boosting.from_config(json.loads(json.dumps(parts.get_config())))
+    new.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    first = parts.fit(x, y, rounds=2, **FITTING).history["error"]
+    parts.save(tmp_path / "boosting.keras")
+    loaded = keras.saving.load_model(tmp_path / "boosting.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), parts.predict(x, verbose=0))
+    for boosting in (parts, loaded):
+        rest = boosting.fit(x, y, **FITTING).history["error"]
+        np.testing.assert_allclose(first + rest, errors, rtol=1e-4)
+        np.testing.assert_allclose(boosting.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-4)
+        *_, last = boosting.staged_predict(x)
+        np.testing.assert_allclose(last, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(new.fit(x, y, **FITTING).history["error"], errors, rtol=1e-4)
+
+
+def test_normalization_that_is_adapted_to_other_data_in_each_round():
+    """What was compiled for a round is no longer that of the next."""
+    x, y = data("gradient")
+
+    def run(**compiled):
+        scales = iter([1.0, 1.0, 0.1, 10.0])
+        boosting = Boosting(lambda: normalized(next(scales) * x), 3, "gradient", seed=7)
+        boosting.compile(keras.optimizers.SGD(0.1), "mse", **compiled)
+        errors = boosting.fit(x, y, epochs=2, shuffle=False, verbose=0).history["error"]
+        stages = list(boosting.staged_predict(x))
+        np.testing.assert_allclose([np.mean((p[:, 0] - y) ** 2) for p in stages], errors, rtol=1e-4)
+        np.testing.assert_allclose(boosting.predict(x, verbose=0), stages[-1], rtol=1e-3, atol=1e-4)
+        means = keras.ops.convert_to_numpy(boosting.members.stack_0)
+        np.testing.assert_allclose(means, np.outer([1.0, 0.1, 10.0], x.mean(axis=0)), rtol=1e-3)
+        return errors
+
+    np.testing.assert_allclose(run(jit_compile=False), run(run_eagerly=True), rtol=1e-4)

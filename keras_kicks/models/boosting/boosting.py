@@ -324,10 +324,11 @@ class Boosting(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def get_config(self):
-        """Return the constructor arguments, with the learner's config for `build_fn`."""
+        """Return the constructor arguments, with the learner's config for `build_fn`, and what it does not hold."""
         return {
             **super().get_config(),
             "build_fn": self._learner.config(),
+            "statistics": self._learner.config_statistics(),
             "n": self.n,
             "algorithm": self.algorithm,
             "boosting_loss": self.boosting_loss,
@@ -342,4 +343,7 @@ class Boosting(keras.Model):
     def from_config(cls, config, custom_objects=None):
         """Make the ensemble from `get_config`, without members."""
         learner = keras.saving.deserialize_keras_object(config["build_fn"], custom_objects=custom_objects)
-        return cls(**{**config, "build_fn": learner})
+        arguments = {name: value for name, value in config.items() if name != "statistics"}
+        ensemble = cls(**{**arguments, "build_fn": learner})
+        ensemble._learner.statistics = config.get("statistics")
+        return ensemble
