@@ -450,3 +450,21 @@ def test_normalization_that_is_adapted_to_other_data_in_each_round():
         return errors
 
     np.testing.assert_allclose(run(jit_compile=False), run(run_eagerly=True), rtol=1e-4)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_functional_model_as_learner(nested, tmp_path):
+    """Keras takes apart the config that it makes such a model from: each round needs one of its own."""
+    x, y = data("gradient")
+    inputs = keras.Input((3,))
+    learner = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    learner = keras.Sequential([keras.Input((3,)), learner]) if nested else learner
+    whole, parts = (Boosting(learner, 4, "gradient", seed=7) for _ in range(2))
+    for boosting in (whole, parts):
+        boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    whole.fit(x, y, **FITTING)
+    parts.fit(x, y, rounds=1, **FITTING)
+    parts.save(tmp_path / "boosting.keras")
+    loaded = keras.saving.load_model(tmp_path / "boosting.keras")
+    loaded.fit(x, y, **FITTING)
+    expect_equal(loaded, whole)

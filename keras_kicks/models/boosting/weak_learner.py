@@ -1,6 +1,7 @@
 """One model that is trained over and over, from the beginning each time."""
 
 import contextlib
+import copy
 import inspect
 import random
 
@@ -36,7 +37,8 @@ class WeakLearner:
         self._given = isinstance(build_fn, keras.Model)
         if self._given:
             self.model, config = build_fn, build_fn.get_config()
-            self._build_fn = lambda: type(build_fn).from_config(config)
+            # A copy for each: Keras takes apart the config that it makes a functional model from.
+            self._build_fn = lambda: type(build_fn).from_config(copy.deepcopy(config))
         else:
             rule = "build_fn to be a function that returns a keras model, or a keras model"
             expect(callable(build_fn), owner, rule, error=TypeError, build_fn=build_fn)
