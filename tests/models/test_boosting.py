@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_kicks.models import Boosting, DecisionStump
+from keras_kicks.optimizers import StochasticWeightAveraging
 
 ALGORITHMS = ("samme", "samme.r", "r2", "gradient")
 
@@ -168,6 +169,26 @@ def test_an_epoch_in_a_graph_is_the_epoch_of_fit(partial):
     for boosting in trained[:2]:
         for a, b in zip(boosting.get_weights(), trained[2].get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+AVERAGING = {
+    "use_ema": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9),
+    "StochasticWeightAveraging": lambda: StochasticWeightAveraging(keras.optimizers.SGD(0.05), start=2),
+}
+
+
+@pytest.mark.parametrize("optimizer", AVERAGING.values(), ids=AVERAGING)
+def test_a_round_ends_with_averaged_weights(optimizer):
+    """As `fit` ends, which is what `run_eagerly` takes."""
+    x, y = data("gradient")
+    trained = []
+    for setting in ({"jit_compile": False}, {"run_eagerly": True}):
+        boosting = Boosting(lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]), 2, "gradient", seed=3)
+        boosting.compile(optimizer(), "mse", **setting)
+        boosting.fit(x, y, epochs=2, shuffle=False, verbose=0)
+        trained.append(boosting.get_weights())
+    for a, b in zip(*trained, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.tensorflow
