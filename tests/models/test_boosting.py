@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_kicks.callbacks import EarlyStopping, GeneralizationGap, Patience, TimeStopping
 from keras_kicks.models import Boosting, DecisionStump
 from keras_kicks.optimizers import StochasticWeightAveraging
 
@@ -259,6 +260,52 @@ def test_callbacks_see_rounds(tmp_path):
     saved = keras.saving.load_model(tmp_path / f"{best + 1:02d}.keras")
     np.testing.assert_array_equal(saved.predict(x, verbose=0), boosting.predict(x, verbose=0))
     assert list((tmp_path / "logs").rglob("*tfevents*"))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_early_stopping_by_rules(compiled):
+    """As Keras's `EarlyStopping`: a round is an epoch of one batch; there is no optimizer to restore, or none built."""
+    x, y = data()
+    held = data(seed=1)
+
+    def run(stopping):
+        boosting = Boosting(lambda: DecisionStump(3), 30, seed=0)
+        if compiled:
+            boosting.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        boosting.fit(x, y, validation_data=held, callbacks=[stopping], verbose=0)
+        return boosting
+
+    for stopping in (EarlyStopping(Patience(30, "error"), check_freq=2), EarlyStopping(Patience(3, "val_error"))):
+        one = run(stopping)
+        assert len(one.estimator_weights) == stopping.best.step
+    other = run(keras.callbacks.EarlyStopping("val_error", mode="min", patience=3, restore_best_weights=True))
+    members = len(other.estimator_weights)
+    assert (stopping.best.epoch, stopping.best.step) == (members - 1, members)
+    assert len(one.estimator_weights) == members < 27
+    expect_equal(one, other)
+
+
+def test_time_stopping():
+    x, y = data()
+    for check in ("batch", "epoch"):
+        boosting, stopping = Boosting(lambda: DecisionStump(3), 9, seed=0), TimeStopping(1e-9, check=check)
+        boosting.fit(x, y, callbacks=[stopping], verbose=0)
+        assert len(boosting.estimator_weights) == 1
+        assert stopping.stopped_epoch == 0
+
+
+def test_generalization_gap():
+    (x, y), held = data(), data(seed=1)
+    boosting = ensemble(n=2)
+    gap = GeneralizationGap((x, y), validation_data=held)
+    boosting.fit(x, y, callbacks=[gap], **FITTING)
+    losses = [boosting.evaluate(*part, verbose=0) for part in ((x, y), held)]
+    assert [gap.history[name][-1] for name in ("train_loss", "val_loss")] == pytest.approx(losses)
+    message = (
+        r"GeneralizationGap: expected val_loss among what fit has validated; got logs=\[.*'val_error'.*\]. Pass valid"
+    )
+    with pytest.raises(ValueError, match=message):
+        ensemble(n=2).fit(x, y, validation_data=held, callbacks=[GeneralizationGap((x, y))], **FITTING)
 
 
 def test_it_says_how_it_goes(capsys):

@@ -32,7 +32,7 @@ class Boosting(keras.Model):
     new optimizer. The members are kept in stacked weights of this one model, which runs them all at once, is saved
     whole and can be exported. `fit` ends with `n` members, or before them when a learner is perfect or of no use
     (`stop_reason` says it), or when a callback stops it, as `keras.callbacks.EarlyStopping("val_error", mode="min")`
-    does: for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set
+    does: for callbacks, a round is an epoch of one batch. Another `fit` goes on where the last ended, also of a loaded model; set
     `n` higher for more members. That is the run without a break: first weights, drawn samples and the order of batches
     follow from `seed` and the number of the round. Learners made under a strategy of `tf.distribute` train on its
     replicas. They, learners that run eagerly and those with a `fit` of their own take the order of batches from Keras.
@@ -223,7 +223,7 @@ class Boosting(keras.Model):
             batch_size: Of the learner's `fit`.
             epochs: Epochs of the learner in each round.
             verbose: 0, or 1 or 2 for what the rounds find.
-            callbacks: As in `keras.Model.fit`, with a round for an epoch.
+            callbacks: As in `keras.Model.fit`, with a round for an epoch of one batch.
             validation_split: Share of the last samples to validate with.
             validation_data: Data to validate with, as in `keras.Model.fit`.
             shuffle: Of the learner's `fit`.
@@ -275,9 +275,11 @@ class Boosting(keras.Model):
         callbacks.on_train_begin()
         for place in range(first, last):
             callbacks.on_epoch_begin(place)
+            callbacks.on_train_batch_begin(0)
             found, self.stop_reason = state.run(place)
             if found is not None:
                 logs = found
+                callbacks.on_train_batch_end(0, {k: v for k, v in logs.items() if not k.startswith("val_")})
                 callbacks.on_epoch_end(place, logs)
             if self.stop_training:
                 self.stop_reason = "a callback has stopped it"
