@@ -101,7 +101,7 @@ class Rounds:
             rule = "a first learner that is of use"
             expect(place > 0, self._owner, rule, remedy, weighted_error=error, reason=reason)
             return None, reason
-        weight = float(np.float32(weight))
+        weight = float(np.asarray(weight, self._ensemble.members.start.dtype))
         logs = {"estimator_weight": weight, "estimator_error": error}
         loss = getattr(self._algorithm, "loss", None)
         self._follow(outputs, weight, loss, logs)

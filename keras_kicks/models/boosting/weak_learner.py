@@ -207,7 +207,7 @@ class WeakLearner:
         """Return the outputs for whole arrays, in float64; all rounds run one compiled function."""
         count = len(keras.tree.flatten(x)[0])
         parts = [rows(x, slice(i, i + AT_ONCE)) for i in range(0, count, AT_ONCE)]
-        found = [np.asarray(ops.convert_to_numpy(ops.cast(self._predicted(part), "float32"))) for part in parts]
+        found = [_wide(self._predicted(part)) for part in parts]
         return np.concatenate(found).astype("float64")
 
     def _predicted(self, x):
@@ -221,6 +221,11 @@ class WeakLearner:
                 arguments["training"] = False
             self._run = tf.function(lambda x: model(x, **arguments), autograph=False, reduce_retracing=True)
         return self._run(keras.tree.map_structure(_tensor, x))
+
+
+def _wide(outputs):
+    """Return outputs as an array of float32, or of float64."""
+    return np.asarray(ops.convert_to_numpy(ops.cast(outputs, keras.backend.result_type(outputs.dtype, "float32"))))
 
 
 def _tensor(x):
