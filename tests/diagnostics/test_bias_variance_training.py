@@ -245,3 +245,13 @@ def test_training_ends_with_averaged_weights(optimizer):
     expected = run(lambda net, x, y, seed: net.fit(x, y, batch_size=12, epochs=4, verbose=0))
     assert run() == pytest.approx(expected, rel=1e-4)
     assert run(run_eagerly=True) == pytest.approx(expected, rel=1e-4)
+
+
+def test_any_integer_is_a_seed():
+    sizes = {"data_sets": 2, "initializations": 1, "orders": 1, "epochs": 0}
+    found = [
+        bias_variance(lambda: linear(kernel="normal"), make_data, X_TEST, np.zeros(3), seed=seed, **sizes).predictions
+        for seed in (-1, -1, -2)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 0
