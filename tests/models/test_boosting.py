@@ -501,6 +501,28 @@ def test_learners_with_adapted_normalization(given, tmp_path):
     np.testing.assert_allclose(new.fit(x, y, **FITTING).history["error"], errors, rtol=1e-4)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Late(keras.Model):
+    """A learner that has its layers only when it is built."""
+
+    def build(self, input_shape):
+        self.parts = [keras.layers.Normalization(), keras.layers.Dense(1)]
+        for part in self.parts:
+            part.build(input_shape)
+        self.built = True
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
+def test_a_learner_that_makes_its_normalization_when_it_is_built():
+    x, y = data("gradient")
+    boosting = Boosting.from_config(Boosting(Late, 2, "gradient", seed=7).get_config())
+    boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    errors = boosting.fit(x, y, **FITTING).history["error"]
+    assert errors[1] < errors[0]
+
+
 def test_normalization_that_is_adapted_to_other_data_in_each_round():
     """What was compiled for a round is no longer that of the next."""
     x, y = data("gradient")

@@ -349,5 +349,6 @@ class Boosting(keras.Model):
         learner = keras.saving.deserialize_keras_object(config["build_fn"], custom_objects=custom_objects)
         arguments = {name: value for name, value in config.items() if name != "statistics"}
         ensemble = cls(**{**arguments, "build_fn": learner})
-        ensemble._learner.statistics = config.get("statistics")
+        # None are known of layers that a model makes when it is built.
+        ensemble._learner.statistics = config.get("statistics") or None
         return ensemble
