@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_kicks._errors import expect
+from keras_kicks._seeds import numpy_seed
 
 
 def drawn_samples(owner, data, samples, seed, steps=None):
@@ -24,7 +25,7 @@ def drawn_samples(owner, data, samples, seed, steps=None):
     Raises:
         ValueError: expected data that end, or steps; data with at least one batch.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(numpy_seed(seed))
     data = (data,) if hasattr(data, "shape") else data
     if isinstance(data, tuple):
         size = len(keras.tree.flatten(data)[0])

@@ -51,7 +51,8 @@ class EarlyStopping(keras.callbacks.Callback):
             `fit` makes, with check_freq="epoch" alone.
         validation_batch_size: As in `evaluate`, for `validation_data`.
         validation_steps: Likewise; needed where a dataset repeats itself for ever.
-        validation_freq: As in `fit`: epochs without validation are no checks. With check_freq="epoch" alone.
+        validation_freq: As in `fit`: epochs without validation are no checks. With check_freq="epoch" alone; needed
+            where `fit` does not validate the first epoch.
         start_from: Checks at the beginning that are left out.
         restore_best: Whether to keep the state of the best check, and give it to the model when `fit` ends.
         directory: Where to keep that and the state of the rules; None for in memory, without resuming.
@@ -232,7 +233,8 @@ class EarlyStopping(keras.callbacks.Callback):
         """Check, if it is time."""
         self._means.end_epoch(logs)
         self._ends[epoch] = self._means.state()
-        if self.check_freq == "epoch" and _is_validated(epoch, self.validation_freq):
+        time = self.check_freq == "epoch" and _is_validated(epoch, self.validation_freq)
+        if time and not self._is_left_out(logs or {}):
             found = self._evaluate()
             values = {**(logs or {}), **found}
             for name, value in found.items():
@@ -274,6 +276,12 @@ class EarlyStopping(keras.callbacks.Callback):
             return {}
         found = evaluate_quietly(self.model, self.validation_data, **self._evaluation)
         return {f"val_{name}": value for name, value in found.items()}
+
+    def _is_left_out(self, logs):
+        """Whether `fit`, which has validated before, has not now."""
+        needed = any(name.startswith("val_") for name in self._rules.names)
+        found = self.validation_data is not None or any(name.startswith("val_") for name in logs)
+        return needed and not found and len(self.checks) > 0
 
     def _check(self, check):
         stop = self._rules.check(check)

@@ -47,7 +47,8 @@ class GeneralizationGap(keras.callbacks.Callback):
     Raises:
         ImportError: there is no TensorFlow, with `log_dir`.
         TypeError: `data` can be read but once; a count is no integer.
-        ValueError: expected samples >= 1, steps >= 1; data that end, or steps; at the end of an epoch, validation data.
+        ValueError: expected samples >= 1, steps >= 1; data that end, or steps; at the end of an epoch, validation data;
+            val_loss among what fit has validated, which Boosting does not measure: this callback does by its own data.
 
     Example:
         >>> import numpy as np
@@ -140,7 +141,9 @@ class GeneralizationGap(keras.callbacks.Callback):
         if not validation and self.history:
             return  # An epoch that `fit` does not validate.
         remedy = "Pass validation_data to fit or to this callback, and let fit validate the first epoch."
-        expect("val_loss" in validation, self._owner, "validation data", remedy, logs=list(logs or {}))
+        expect(validation, self._owner, "validation data", remedy, logs=list(logs or {}))
+        rule, remedy = "val_loss among what fit has validated", "Pass validation_data to this callback."
+        expect("val_loss" in validation, self._owner, rule, remedy, logs=list(logs or {}))
         train = evaluate_quietly(self.model, self.data, self.batch_size, self.steps)
         found = {f"train_{name}": value for name, value in train.items()}
         for name, value in train.items():

@@ -57,7 +57,8 @@ class RuleSet:
             ValueError: expected metrics of the rules' names.
         """
         validated = any(known.startswith("val_") for known in check.values)
-        remedy = "" if validated else "Pass validation_data to fit, or to this callback."
+        remedy = "Pass validation_data to fit, or to this callback. If fit has a validation_freq, pass that too."
+        remedy = "" if validated else remedy
         rule = f"monitor to be one of {', '.join(map(repr, check.values)) or 'nothing'}"
         for name in self.names:
             expect(name in check.values, self._owner, rule, remedy, monitor=name)

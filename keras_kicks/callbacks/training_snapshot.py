@@ -37,7 +37,9 @@ class TrainingSnapshot:
         """
         sync(model)
         optimizer = model.optimizer
-        if optimizer is not None and not optimizer.built:
+        # Not that of a model whose training never builds it, such as Boosting's.
+        missing = len(training_variables(model)) < len(self._arrays)
+        if optimizer is not None and not optimizer.built and missing:
             optimizer.build(model.trainable_variables)
         variables = training_variables(model)
         got, wanted = [tuple(v.shape) for v in variables], [a.shape for a in self._arrays]

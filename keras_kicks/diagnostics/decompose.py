@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect, expect_integer, expect_seed
+from keras_kicks._seeds import numpy_seed
 from keras_kicks.diagnostics.bias_variance_result import BiasVariance
 from keras_kicks.diagnostics.compared_targets import checked_noise, checked_targets
 from keras_kicks.diagnostics.replicate import Replicates
@@ -81,9 +82,9 @@ def bias_variance(
 
     Raises:
         TypeError: a number is no integer; build_fn or make_data is none of those.
-        ValueError: expected data_sets >= 2, or two initializations for one data set; either target or y_test; targets
-            of the shape of the predictions; no classifier; a compiled model; build_fn to return a new model with new
-            weights each time; as many targets as inputs; finite predictions.
+        ValueError: expected data_sets >= 2, or two initializations for one data set; either target or y_test; at least
+            one test point; targets of the shape of the predictions; no classifier; a compiled model; build_fn to return
+            a new model with new weights each time; as many targets as inputs; finite predictions.
 
     Source:
         Geman, Bienenstock and Doursat 1992; Neal, Mittal, Baratin, Tantia, Scicluna, Lacoste-Julien and Mitliagkas,
@@ -117,12 +118,14 @@ def bias_variance(
         expect(counts[name] >= least, OWNER, f"{name} >= {least}", **{name: counts[name]})
     expect(epochs >= 0, OWNER, "epochs >= 0", epochs=epochs)
     expect((target is None) != (y_test is None), OWNER, "either target or y_test", target=target, y_test=y_test)
+    shapes = [np.shape(part)[:1] for part in keras.tree.flatten(x_test)]
+    expect(shapes and (0,) not in shapes, OWNER, "at least one test point", shapes=shapes)
     if not callable(make_data):
         fixed = checked_data(make_data)
     sizes = (1 if one else data_sets, initializations, orders)
     replicates = Replicates(OWNER, build_fn, fit, epochs, batch_size, reuse)
     exact, compared, found = target is not None, None, []
-    for of_data in np.random.SeedSequence(seed).spawn(sizes[0]):
+    for of_data in np.random.SeedSequence(numpy_seed(seed)).spawn(sizes[0]):
         if callable(make_data):
             data = checked_data(make_data(_integer(of_data)))
         else:

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_kicks._errors import expect
+from keras_kicks._seeds import numpy_seed
 from keras_kicks.diagnostics.recorded_states import training_argument
 
 
@@ -81,7 +82,7 @@ def batches(owner, x, y, sample_weight, batch_size, seed):
     arrays = [None if part is None else tree.map_structure(np.asarray, part) for part in (x, y, sample_weight)]
     lengths = [len(a) for part in arrays for a in tree.flatten(part) if a is not None]
     expect(len(set(lengths)) == 1, owner, "as many targets as inputs", lengths=lengths)
-    order = np.random.default_rng(seed).permutation(lengths[0])
+    order = np.random.default_rng(numpy_seed(seed)).permutation(lengths[0])
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
 

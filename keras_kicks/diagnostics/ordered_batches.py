@@ -28,11 +28,18 @@ class Trainer:
         if not is_plain(self.model, "fit", "train_on_batch", "make_train_function"):
             if self.epochs:
                 self.model.fit(Batches(data, rows, ends), shuffle=False, verbose=0)
-        elif keras.backend.backend() != "tensorflow" or self.model.run_eagerly:
+        elif self.epochs:
+            self._steps(data, rows, ends)
+            if isinstance(self.model.optimizer, keras.optimizers.Optimizer):
+                # As `fit` ends: averages of weights take their place.
+                self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def _steps(self, data, rows, ends):
+        if keras.backend.backend() == "tensorflow" and not self.model.run_eagerly:
+            self._in_a_graph(data, rows, ends)
+        else:
             for i in range(len(ends) - 1):
                 self.model.train_on_batch(*_taken(data, rows[ends[i] : ends[i + 1]]))
-        elif self.epochs:
-            self._in_a_graph(data, rows, ends)
 
     def _in_a_graph(self, data, rows, ends):
         done = 0

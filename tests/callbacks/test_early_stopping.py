@@ -192,6 +192,23 @@ def test_validation_freq():
         assert [check.epoch for check in stopping.checks] == expected
 
 
+@pytest.mark.parametrize("rules", [Patience(100), [Patience(100), Patience(100, "loss")]])
+def test_epochs_that_fit_does_not_validate_are_no_checks(rules):
+    stopping = EarlyStopping(rules)
+    fit(make_model(), 6, stopping, validation_freq=[1, 4])
+    assert [check.epoch for check in stopping.checks] == [0, 3]
+    stopping = EarlyStopping(Patience(100, "loss"))
+    fit(make_model(), 3, stopping, validation_freq=2)
+    assert [check.epoch for check in stopping.checks] == [0, 1, 2]
+
+
+def test_a_first_epoch_that_fit_does_not_validate():
+    """Whether it will validate others, a callback cannot know."""
+    remedy = "Pass validation_data to fit, or to this callback. If fit has a validation_freq, pass that too."
+    with pytest.raises(ValueError, match=re.escape(f"got monitor='val_loss'. {remedy}")):
+        fit(make_model(), 6, EarlyStopping(), validation_freq=2)
+
+
 @pytest.mark.slow
 def test_any_and_all():
     """With any, as the first of them; with all, at the first check where each would say so."""

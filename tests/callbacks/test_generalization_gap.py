@@ -249,3 +249,9 @@ def test_wrong_arguments(arguments, error, message):
 def test_no_data():
     with pytest.raises(ValueError, match="test: expected data with at least one batch"):
         drawn_samples("test", [], 3, 0)
+
+
+def test_any_integer_is_a_seed():
+    one, other = (GeneralizationGap(make_data(), samples=3, seed=-1).data for _ in range(2))
+    np.testing.assert_array_equal(one[0], other[0])
+    assert len(one[0]) == 3

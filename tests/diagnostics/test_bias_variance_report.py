@@ -194,6 +194,8 @@ def columns(seed):
             "expected a data set (x, y) or (x, y, sample_weight); got data_set='",
         ),
         ({"make_data": (X, X[:3])}, ValueError, "expected as many targets as inputs; got lengths=[15, 3]."),
+        ({"x_test": X_TEST[:0]}, ValueError, "expected at least one test point; got shapes=[(0,"),
+        ({"x_test": []}, ValueError, "expected at least one test point; got shapes=[]."),
         ({"make_data": (X[:0], X[:0])}, ValueError, "expected as many targets as inputs; got lengths=[0, 0]."),
         (
             {"make_data": (X, X > 0)},

@@ -238,3 +238,37 @@ def test_ones_own_training():
     found = bias_variance(linear, make_data, X_TEST, y_test=np.zeros((3, 1)), fit=fit, **sizes)
     assert lengths == [4] * 4
     assert list(found.parts) == ["bias^2 + noise", "variance", "data and initialization", "order", "loss"]
+
+
+AVERAGING = {
+    "use_ema": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9),
+    "StochasticWeightAveraging": lambda: kk.optimizers.StochasticWeightAveraging(keras.optimizers.SGD(0.05), start=1),
+}
+
+
+@pytest.mark.parametrize("optimizer", AVERAGING.values(), ids=AVERAGING)
+def test_training_ends_with_averaged_weights(optimizer):
+    """As `fit` ends, in a graph and without."""
+
+    def run(fit=None, **arguments):
+        def build_fn():
+            net = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+            net.compile(optimizer(), "mse", **arguments)
+            return net
+
+        sizes = {"data_sets": 2, "initializations": 1, "orders": 1, "epochs": 4, "batch_size": 12}
+        return bias_variance(build_fn, make_data, X_TEST, np.zeros(3), fit=fit, **sizes)["loss"].value
+
+    expected = run(lambda net, x, y, seed: net.fit(x, y, batch_size=12, epochs=4, verbose=0))
+    assert run() == pytest.approx(expected, rel=1e-4)
+    assert run(run_eagerly=True) == pytest.approx(expected, rel=1e-4)
+
+
+def test_any_integer_is_a_seed():
+    sizes = {"data_sets": 2, "initializations": 1, "orders": 1, "epochs": 0}
+    found = [
+        bias_variance(lambda: linear(kernel="normal"), make_data, X_TEST, np.zeros(3), seed=seed, **sizes).predictions
+        for seed in (-1, -1, -2)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 0

@@ -188,3 +188,9 @@ def test_bad_models():
         gradient_noise_scale(free, x, y)
     with pytest.raises(TypeError, match="gradient_noise_scale: expected"):
         gradient_noise_scale(lambda x: x, x, y)
+
+
+def test_any_integer_is_a_seed():
+    net, (x, y) = linear(), data()
+    one, other = (gradient_noise_scale(net, x, y, batch_size=4, seed=-1).trace for _ in range(2))
+    assert one == other

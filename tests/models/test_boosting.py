@@ -1,5 +1,6 @@
 """What holds for all kinds of boosting: training as Keras does, saving, going on, replicas, data of any form."""
 
+import json
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_kicks.callbacks import EarlyStopping, GeneralizationGap, Patience, TimeStopping
 from keras_kicks.models import Boosting, DecisionStump
+from keras_kicks.optimizers import StochasticWeightAveraging
 
 ALGORITHMS = ("samme", "samme.r", "r2", "gradient")
 
@@ -169,6 +172,26 @@ def test_an_epoch_in_a_graph_is_the_epoch_of_fit(partial):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+AVERAGING = {
+    "use_ema": lambda: keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9),
+    "StochasticWeightAveraging": lambda: StochasticWeightAveraging(keras.optimizers.SGD(0.05), start=2),
+}
+
+
+@pytest.mark.parametrize("optimizer", AVERAGING.values(), ids=AVERAGING)
+def test_a_round_ends_with_averaged_weights(optimizer):
+    """As `fit` ends, which is what `run_eagerly` takes."""
+    x, y = data("gradient")
+    trained = []
+    for setting in ({"jit_compile": False}, {"run_eagerly": True}):
+        boosting = Boosting(lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]), 2, "gradient", seed=3)
+        boosting.compile(optimizer(), "mse", **setting)
+        boosting.fit(x, y, epochs=2, shuffle=False, verbose=0)
+        trained.append(boosting.get_weights())
+    for a, b in zip(*trained, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.tensorflow
 def test_the_train_step_is_traced_once():
     """Not once a round, nor once a `fit`: with the last batch that is smaller, twice."""
@@ -237,6 +260,52 @@ def test_callbacks_see_rounds(tmp_path):
     saved = keras.saving.load_model(tmp_path / f"{best + 1:02d}.keras")
     np.testing.assert_array_equal(saved.predict(x, verbose=0), boosting.predict(x, verbose=0))
     assert list((tmp_path / "logs").rglob("*tfevents*"))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_early_stopping_by_rules(compiled):
+    """As Keras's `EarlyStopping`: a round is an epoch of one batch; there is no optimizer to restore, or none built."""
+    x, y = data()
+    held = data(seed=1)
+
+    def run(stopping):
+        boosting = Boosting(lambda: DecisionStump(3), 30, seed=0)
+        if compiled:
+            boosting.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        boosting.fit(x, y, validation_data=held, callbacks=[stopping], verbose=0)
+        return boosting
+
+    for stopping in (EarlyStopping(Patience(30, "error"), check_freq=2), EarlyStopping(Patience(3, "val_error"))):
+        one = run(stopping)
+        assert len(one.estimator_weights) == stopping.best.step
+    other = run(keras.callbacks.EarlyStopping("val_error", mode="min", patience=3, restore_best_weights=True))
+    members = len(other.estimator_weights)
+    assert (stopping.best.epoch, stopping.best.step) == (members - 1, members)
+    assert len(one.estimator_weights) == members < 27
+    expect_equal(one, other)
+
+
+def test_time_stopping():
+    x, y = data()
+    for check in ("batch", "epoch"):
+        boosting, stopping = Boosting(lambda: DecisionStump(3), 9, seed=0), TimeStopping(1e-9, check=check)
+        boosting.fit(x, y, callbacks=[stopping], verbose=0)
+        assert len(boosting.estimator_weights) == 1
+        assert stopping.stopped_epoch == 0
+
+
+def test_generalization_gap():
+    (x, y), held = data(), data(seed=1)
+    boosting = ensemble(n=2)
+    gap = GeneralizationGap((x, y), validation_data=held)
+    boosting.fit(x, y, callbacks=[gap], **FITTING)
+    losses = [boosting.evaluate(*part, verbose=0) for part in ((x, y), held)]
+    assert [gap.history[name][-1] for name in ("train_loss", "val_loss")] == pytest.approx(losses)
+    message = (
+        r"GeneralizationGap: expected val_loss among what fit has validated; got logs=\[.*'val_error'.*\]. Pass valid"
+    )
+    with pytest.raises(ValueError, match=message):
+        ensemble(n=2).fit(x, y, validation_data=held, callbacks=[GeneralizationGap((x, y))], **FITTING)
 
 
 def test_it_says_how_it_goes(capsys):
@@ -393,3 +462,99 @@ def test_a_learner_compiled_in_build_fn_keeps_its_own():
         residual = residual - plain.estimator_weights[place] * (
             x @ kernel + keras.ops.convert_to_numpy(plain.members.stack_1)[place]
         )
+
+
+def normalized(x):
+    layer = keras.layers.Normalization()
+    layer.adapt(x)
+    return keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize("given", ["function", "model"])
+def test_learners_with_adapted_normalization(given, tmp_path):
+    """As plain learners on data that were normalized before, also of a model that was saved, and in its next rounds."""
+    x, y = data("gradient")
+    x = 5 * x + 3
+
+    def make(learner):
+        boosting = Boosting(learner, 4, "gradient", seed=7)
+        boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+        return boosting
+
+    plain = make(lambda: keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    before = ((x - x.mean(axis=0)) / x.std(axis=0)).astype("float32")
+    errors = plain.fit(before, y, **FITTING).history["error"]
+    expected = plain.predict(before, verbose=0)
+    parts = make((lambda: normalized(x)) if given == "function" else normalized(x))
+    new = Boosting.from_config(json.loads(json.dumps(parts.get_config())))
+    new.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    first = parts.fit(x, y, rounds=2, **FITTING).history["error"]
+    parts.save(tmp_path / "boosting.keras")
+    loaded = keras.saving.load_model(tmp_path / "boosting.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), parts.predict(x, verbose=0))
+    for boosting in (parts, loaded):
+        rest = boosting.fit(x, y, **FITTING).history["error"]
+        np.testing.assert_allclose(first + rest, errors, rtol=1e-4)
+        np.testing.assert_allclose(boosting.predict(x, verbose=0), expected, rtol=1e-3, atol=1e-4)
+        *_, last = boosting.staged_predict(x)
+        np.testing.assert_allclose(last, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(new.fit(x, y, **FITTING).history["error"], errors, rtol=1e-4)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Late(keras.Model):
+    """A learner that has its layers only when it is built."""
+
+    def build(self, input_shape):
+        self.parts = [keras.layers.Normalization(), keras.layers.Dense(1)]
+        for part in self.parts:
+            part.build(input_shape)
+        self.built = True
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
+def test_a_learner_that_makes_its_normalization_when_it_is_built():
+    x, y = data("gradient")
+    boosting = Boosting.from_config(Boosting(Late, 2, "gradient", seed=7).get_config())
+    boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    errors = boosting.fit(x, y, **FITTING).history["error"]
+    assert errors[1] < errors[0]
+
+
+def test_normalization_that_is_adapted_to_other_data_in_each_round():
+    """What was compiled for a round is no longer that of the next."""
+    x, y = data("gradient")
+
+    def run(**compiled):
+        scales = iter([1.0, 1.0, 0.1, 10.0])
+        boosting = Boosting(lambda: normalized(next(scales) * x), 3, "gradient", seed=7)
+        boosting.compile(keras.optimizers.SGD(0.1), "mse", **compiled)
+        errors = boosting.fit(x, y, epochs=2, shuffle=False, verbose=0).history["error"]
+        stages = list(boosting.staged_predict(x))
+        np.testing.assert_allclose([np.mean((p[:, 0] - y) ** 2) for p in stages], errors, rtol=1e-4)
+        np.testing.assert_allclose(boosting.predict(x, verbose=0), stages[-1], rtol=1e-3, atol=1e-4)
+        means = keras.ops.convert_to_numpy(boosting.members.stack_0)
+        np.testing.assert_allclose(means, np.outer([1.0, 0.1, 10.0], x.mean(axis=0)), rtol=1e-3)
+        return errors
+
+    np.testing.assert_allclose(run(jit_compile=False), run(run_eagerly=True), rtol=1e-4)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_functional_model_as_learner(nested, tmp_path):
+    """Keras takes apart the config that it makes such a model from: each round needs one of its own."""
+    x, y = data("gradient")
+    inputs = keras.Input((3,))
+    learner = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    learner = keras.Sequential([keras.Input((3,)), learner]) if nested else learner
+    whole, parts = (Boosting(learner, 4, "gradient", seed=7) for _ in range(2))
+    for boosting in (whole, parts):
+        boosting.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=False)
+    whole.fit(x, y, **FITTING)
+    parts.fit(x, y, rounds=1, **FITTING)
+    parts.save(tmp_path / "boosting.keras")
+    loaded = keras.saving.load_model(tmp_path / "boosting.keras")
+    loaded.fit(x, y, **FITTING)
+    expect_equal(loaded, whole)

@@ -147,3 +147,13 @@ def test_nothing_left_to_do():
 def test_class_weights_need_classes():
     with pytest.raises(ValueError, match=r"labels of classes for class_weight; got class_weight=\{0: 2.0\}"):
         Boosting(DecisionStump, 3, "r2").fit(X, Y, class_weight={0: 2.0}, verbose=0)
+
+
+@pytest.mark.parametrize("given", ["function", "model"])
+def test_layers_that_were_adapted_to_a_vocabulary(given):
+    lookup = keras.layers.IntegerLookup(output_mode="multi_hot")
+    lookup.adapt(np.arange(6))
+    model = keras.Sequential([keras.Input((1,), dtype="int64"), lookup, keras.layers.Dense(2)])
+    message = r"Boosting: expected no layers that were adapted to a vocabulary or to bins; got layers=\['integer_lookup"
+    with pytest.raises(ValueError, match=message):
+        Boosting((lambda: model) if given == "function" else model, 3)

@@ -247,3 +247,37 @@ def test_the_same_median_in_the_model_and_beside_it():
     outputs = np.sort(x[:, :2] @ SLOPES[[0, 1, 2, 4]].T, axis=1)
     np.testing.assert_allclose(staged[:, 0], outputs[:, 1], rtol=1e-5)  # the lower of the two in the middle
     np.testing.assert_allclose(ours.predict(x, verbose=0)[:, 0], outputs[:, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_the_width_of_float64(eager, tmp_path):
+    """Labels that float32 cannot tell apart, also of an ensemble that is loaded under another policy."""
+    x, y = friedman(40)
+    keras.config.set_dtype_policy("float64")
+    far = Boosting(DecisionStump, 20, "gradient", seed=0)
+    far.compile("sgd", "mse", run_eagerly=eager)
+    history = far.fit(x, y + 1.6e9, validation_data=(x, y + 1.6e9), verbose=0).history
+    near = GradientBoostingRegressor(n_estimators=20, max_depth=1, learning_rate=1.0).fit(x, y)
+    np.testing.assert_allclose(history["error"], near.train_score_, rtol=1e-4)
+    np.testing.assert_allclose(history["val_error"], near.train_score_, rtol=1e-4)
+    far.save(tmp_path / "boosting.keras")
+    keras.config.set_dtype_policy("float32")
+    for boosting in (far, keras.saving.load_model(tmp_path / "boosting.keras")):
+        *_, last = boosting.staged_predict(x)
+        for p in (last, boosting.predict(x, verbose=0)):
+            np.testing.assert_allclose(p[:, 0] - 1.6e9, near.predict(x), rtol=0, atol=1e-5)
+        boosting.n = 21
+        boosting.fit(x, y + 1.6e9, verbose=0)
+        assert len(boosting.estimator_weights) == 21
+
+
+@pytest.mark.parametrize("algorithm", ["r2", "gradient"])
+def test_networks_in_float64(algorithm):
+    x, y = friedman(40)
+    keras.config.set_dtype_policy("float64")
+    boosting = Boosting(lambda: keras.Sequential([keras.layers.Dense(1)]), 3, algorithm, seed=0)
+    boosting.compile(keras.optimizers.Adam(0.3), "mse", jit_compile=False)
+    history = boosting.fit(x, y, epochs=40, verbose=0).history
+    predicted = boosting.predict(x, verbose=0)
+    assert predicted.dtype == "float64"
+    assert np.mean((predicted[:, 0] - y) ** 2) == pytest.approx(history["error"][-1], rel=1e-12)

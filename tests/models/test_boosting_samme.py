@@ -201,3 +201,11 @@ def test_networks_learn_by_the_weights():
         votes[np.arange(len(x)), output.argmax(axis=1)] += weight
         assert history["error"][m] == pytest.approx(np.mean(votes.argmax(axis=1) != y))
     assert history["error"][-1] < 0.7 * history["error"][0]
+
+
+def test_any_integer_is_a_seed():
+    x = np.arange(6.0)[:, None]
+    ones = [Boosting(lambda: DecisionStump(2), 2, resample=True, seed=seed) for seed in (-1, -1, 2**70)]
+    for boosting in ones:
+        boosting.fit(x, np.array([0, 0, 1, 1, 0, 1]), verbose=0)
+    np.testing.assert_array_equal(ones[0].predict(x, verbose=0), ones[1].predict(x, verbose=0))

@@ -32,10 +32,11 @@ class Boosting(keras.Model):
     new optimizer. The members are kept in stacked weights of this one model, which runs them all at once, is saved
     whole and can be exported. `fit` ends with `n` members, or before them when a learner is perfect or of no use
     (`stop_reason` says it), or when a callback stops it, as `keras.callbacks.EarlyStopping("val_error", mode="min")`
-    does: for callbacks, a round is an epoch. Another `fit` goes on where the last ended, also of a loaded model; set
-    `n` higher for more members. That is the run without a break: first weights, drawn samples and the order of batches
-    follow from `seed` and the number of the round. Learners made under a strategy of `tf.distribute` train on its
-    replicas. They, learners that run eagerly and those with a `fit` of their own take the order of batches from Keras.
+    does: for callbacks, a round is an epoch of one batch. Another `fit` goes on where the last ended, also of a loaded
+    model; set `n` higher for more members. That is the run without a break: first weights, drawn samples and the order
+    of batches follow from `seed` and the number of the round. Learners made under a strategy of `tf.distribute` train
+    on its replicas. They, learners that run eagerly and those with a `fit` of their own take the order of batches from
+    Keras. Members are added up in float32, or in float64 if learners compute in it.
 
     Args:
         build_fn: Function without arguments that returns a new learner; or a model, which is made again from its
@@ -169,12 +170,13 @@ class Boosting(keras.Model):
         """Build the learner, and create the weights of n members."""
         build_by_shape(self._learner.model, input_shape)
         self._shapes = input_shape
-        self.members.create(self.n, self._output_shape(input_shape)[1:])
+        wide = keras.backend.result_type(self.compute_dtype, "float32")
+        self.members.create(self.n, self._output_shape(input_shape)[1:], wide)
         self.built = True
 
     def call(self, inputs):
         """Run all members, and put their outputs together."""
-        outputs = ops.cast(self.members(inputs), "float32")
+        outputs = ops.cast(self.members(inputs), self.members.start.dtype)
         numbers = (self.members.estimator_weights, self.members.start)
         combined = ALGORITHMS[self.algorithm][2](outputs, *(ops.convert_to_tensor(v) for v in numbers))
         return ops.cast(combined, self.compute_dtype)
@@ -223,7 +225,7 @@ class Boosting(keras.Model):
             batch_size: Of the learner's `fit`.
             epochs: Epochs of the learner in each round.
             verbose: 0, or 1 or 2 for what the rounds find.
-            callbacks: As in `keras.Model.fit`, with a round for an epoch.
+            callbacks: As in `keras.Model.fit`, with a round for an epoch of one batch.
             validation_split: Share of the last samples to validate with.
             validation_data: Data to validate with, as in `keras.Model.fit`.
             shuffle: Of the learner's `fit`.
@@ -275,9 +277,11 @@ class Boosting(keras.Model):
         callbacks.on_train_begin()
         for place in range(first, last):
             callbacks.on_epoch_begin(place)
+            callbacks.on_train_batch_begin(0)
             found, self.stop_reason = state.run(place)
             if found is not None:
                 logs = found
+                callbacks.on_train_batch_end(0, {k: v for k, v in logs.items() if not k.startswith("val_")})
                 callbacks.on_epoch_end(place, logs)
             if self.stop_training:
                 self.stop_reason = "a callback has stopped it"
@@ -297,7 +301,7 @@ class Boosting(keras.Model):
         for values, weight in zip(self.members.read(), self.estimator_weights, strict=True):
             self._learner.load(values)
             running.add(self._learner.outputs(x), float(weight))
-            yield running.value().astype("float32")
+            yield running.value().astype(self.members.start.dtype)
 
     def predict(self, *args, **kwargs):
         """Return the outputs, as `keras.Model.predict` does."""
@@ -324,10 +328,11 @@ class Boosting(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def get_config(self):
-        """Return the constructor arguments, with the learner's config for `build_fn`."""
+        """Return the constructor arguments, with the learner's config for `build_fn`, and what it does not hold."""
         return {
             **super().get_config(),
             "build_fn": self._learner.config(),
+            "statistics": self._learner.config_statistics(),
             "n": self.n,
             "algorithm": self.algorithm,
             "boosting_loss": self.boosting_loss,
@@ -342,4 +347,8 @@ class Boosting(keras.Model):
     def from_config(cls, config, custom_objects=None):
         """Make the ensemble from `get_config`, without members."""
         learner = keras.saving.deserialize_keras_object(config["build_fn"], custom_objects=custom_objects)
-        return cls(**{**config, "build_fn": learner})
+        arguments = {name: value for name, value in config.items() if name != "statistics"}
+        ensemble = cls(**{**arguments, "build_fn": learner})
+        # None are known of layers that a model makes when it is built.
+        ensemble._learner.statistics = config.get("statistics") or None
+        return ensemble

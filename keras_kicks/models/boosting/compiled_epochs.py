@@ -36,6 +36,9 @@ class CompiledEpochs:
             steps = len(order) // batch_size * batch_size
             full = tf.reshape(tf.constant(order[:steps], "int32"), (-1, batch_size))
             self._epoch(x, y, weights, full, tf.constant(order[steps:], "int32"))
+        if isinstance(self._model.optimizer, keras.optimizers.Optimizer):
+            # As `fit` ends: averages of weights take their place.
+            self._model.optimizer.finalize_variable_values(self._model.trainable_variables)
         return float(self._model.get_metrics_result()["loss"])
 
     def _made(self):

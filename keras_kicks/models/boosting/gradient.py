@@ -114,8 +114,8 @@ class Gradient:
 
     def __init__(self, owner, y, weights, outputs, settings):
         self.y, self.w, self.rate, self.loss = y, weights, settings.learning_rate, loss_of(settings)
-        # As float32 keeps it.
-        start = np.float32(self.loss.start(y.reshape(len(y), -1), weights))
+        # As the ensemble keeps it.
+        start = self.loss.start(y.reshape(len(y), -1), weights).astype(settings.members.start.dtype)
         self.begin(start.astype("float64").reshape(outputs))
 
     def begin(self, start):

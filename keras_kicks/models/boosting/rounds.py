@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
+from keras_kicks._seeds import numpy_seed
 from keras_kicks.models.boosting import gradient, r2, samme, samme_r
 from keras_kicks.models.boosting.class_labels import class_ids
 from keras_kicks.models.boosting.data import sample_weights
@@ -89,7 +90,7 @@ class Rounds:
 
     def run(self, place):
         """Run a round; return what it found and why it is the last, or None. Nothing is kept of a learner of no use."""
-        rng = np.random.default_rng([self._ensemble.seed, place])
+        rng = np.random.default_rng([numpy_seed(self._ensemble.seed), place])
         self._learner.begin(int(rng.integers(2**31)), self._x)
         used = self._drawn(rng)
         self._fit(used, rng, place)
@@ -101,7 +102,7 @@ class Rounds:
             rule = "a first learner that is of use"
             expect(place > 0, self._owner, rule, remedy, weighted_error=error, reason=reason)
             return None, reason
-        weight = float(np.float32(weight))
+        weight = float(np.asarray(weight, self._ensemble.members.start.dtype))
         logs = {"estimator_weight": weight, "estimator_error": error}
         loss = getattr(self._algorithm, "loss", None)
         self._follow(outputs, weight, loss, logs)

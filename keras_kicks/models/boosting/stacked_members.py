@@ -31,17 +31,17 @@ class StackedMembers(keras.layers.Layer):
         # Never through `build`, which would close the layer: an ensemble may grow.
         self.built = True
 
-    def create(self, n, start_shape):
-        """Create weights for n members and for a start of this shape."""
-        numbers = {"trainable": False, "initializer": "zeros", "dtype": "float32", "autocast": False}
-        self.count = self.add_weight(shape=(), name="count", **{**numbers, "dtype": "int32"})
-        self.start = self.add_weight(shape=start_shape, name="start", **numbers)
+    def create(self, n, start_shape, dtype):
+        """Create weights for n members and for a start of this shape; numbers of the ensemble have this dtype."""
+        numbers = {"trainable": False, "initializer": "zeros", "autocast": False}
+        self.count = self.add_weight(shape=(), name="count", dtype="int32", **numbers)
+        self.start = self.add_weight(shape=start_shape, name="start", dtype=dtype, **numbers)
         self._create_stacks(n)
 
     def _create_stacks(self, n):
         for name in ("estimator_weights", "estimator_errors"):
             variable = self.add_weight(
-                shape=(n,), name=name, trainable=False, initializer="zeros", dtype="float32", autocast=False
+                shape=(n,), name=name, trainable=False, initializer="zeros", dtype=self.start.dtype, autocast=False
             )
             setattr(self, name, variable)
         for place, weight in enumerate(self._learner.weights()):

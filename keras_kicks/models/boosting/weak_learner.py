@@ -1,6 +1,7 @@
 """One model that is trained over and over, from the beginning each time."""
 
 import contextlib
+import copy
 import inspect
 import random
 
@@ -11,6 +12,8 @@ from keras import ops
 from keras_kicks._errors import expect
 from keras_kicks.models.boosting.compiled_epochs import CompiledEpochs
 from keras_kicks.models.boosting.data import rows
+from keras_kicks.models.boosting.statistics import same, set_statistics, statistics
+from keras_kicks.models.other_values import expect_no_tables, other_values, refresh
 
 # Samples to run at once where nothing else says how many.
 AT_ONCE = 4096
@@ -22,22 +25,33 @@ class WeakLearner:
     Args:
         owner: Name of the ensemble.
         build_fn: Function without arguments that returns a new Keras model, or a model to make again from its config.
+
+    Attributes:
+        model: The model.
+        statistics: Statistics of normalization that each round begins with, of a model that was given; None for those
+            that `build_fn` returns, or if they are not read yet.
     """
 
     def __init__(self, owner, build_fn):
         self._owner = owner
-        if isinstance(build_fn, keras.Model):
+        self._given = isinstance(build_fn, keras.Model)
+        if self._given:
             self.model, config = build_fn, build_fn.get_config()
-            self._build_fn = lambda: type(build_fn).from_config(config)
+            # A copy for each: Keras takes apart the config that it makes a functional model from.
+            self._build_fn = lambda: type(build_fn).from_config(copy.deepcopy(config))
         else:
             rule = "build_fn to be a function that returns a keras model, or a keras model"
             expect(callable(build_fn), owner, rule, error=TypeError, build_fn=build_fn)
             self._build_fn = build_fn
             self.model = self._made()
+        expect_no_tables(owner, self.model)
         self._compiled_itself = bool(self.model.compiled)
         self._has_own_fit = type(self.model).fit is not keras.Model.fit
-        self._compiled_by = self._first_state = self._run = None
-        self._epochs = CompiledEpochs(self.model)
+        self._compiled_by = self._first_state = self.statistics = self._compiled_with = None
+        self._forget_compiled()
+
+    def _forget_compiled(self):
+        self._run, self._epochs = None, CompiledEpochs(self.model)
 
     def _made(self):
         model = self._build_fn()
@@ -51,6 +65,11 @@ class WeakLearner:
         if not self._compiled_itself:
             config.pop("compile_config", None)
         return config
+
+    def config_statistics(self):
+        """Return the statistics of normalization, which that config does not hold, as lists."""
+        known = statistics(self.model) if self.statistics is None else self.statistics
+        return [[np.asarray(value).tolist() for value in of_layer] for of_layer in known]
 
     def build(self, x):
         """Build the model by some samples."""
@@ -73,8 +92,8 @@ class WeakLearner:
                     run_eagerly=ensemble.run_eagerly,
                     steps_per_execution=ensemble.steps_per_execution,
                 )
-            self._first_state = self._run = None
-            self._epochs = CompiledEpochs(self.model)
+            self._first_state = None
+            self._forget_compiled()
         ready = self.model.compiled or self._has_own_fit
         remedy = "Call compile(optimizer, loss), or compile the model in build_fn."
         expect(ready, self._owner, "a compiled learner", remedy, compiled=False)
@@ -102,6 +121,8 @@ class WeakLearner:
                 variable.assign(value)
         if getattr(self.model, "fit_begins_anew", False):
             return
+        if self._given and self.statistics is None:
+            self.statistics = statistics(self.model)
         # Keras draws the seeds of initializers and of layers from Python's generator.
         before = random.getstate()
         try:
@@ -117,6 +138,18 @@ class WeakLearner:
         expect(shapes[0] == shapes[1], self._owner, rule, remedy, first=shapes[0], now=shapes[1])
         for variable, value in zip(old, new, strict=True):
             variable.assign(np.array(ops.convert_to_numpy(value)))
+        if self.statistics is not None:
+            set_statistics(self.model, self.statistics)
+        self._refresh()
+
+    def _refresh(self):
+        """Let normalization see that its variables were set; what was compiled has its statistics as constants."""
+        refresh(self.model)
+        found = statistics(self.model)
+        if self._compiled_with is not None and not same(found, self._compiled_with):
+            self._forget_compiled()
+            self.model.train_function = self.model.predict_function = None
+        self._compiled_with = found
 
     def fit(self, x, y, weights, places, rng, batch_size, epochs, shuffle):
         """Train on the samples at these places, None for all; return the losses that are known.
@@ -155,27 +188,26 @@ class WeakLearner:
         """Set the weights."""
         for variable, value in zip(self.weights(), values, strict=True):
             variable.assign(value)
+        self._refresh()
 
     def call(self, values, x):
         """Return the output for x with other weights, in inference mode."""
-        given = {id(v): value for v, value in zip(self.weights(), values, strict=True)}
-
-        def those(variables):
-            # What is left are random states, which inference does not read.
-            return [given[id(v)] if id(v) in given else ops.zeros(v.shape, v.dtype) for v in variables]
-
         model, arguments = self.model, {}
         if "training" in inspect.signature(model.call).parameters:
             arguments["training"] = False
-        return model.stateless_call(
-            those(model.trainable_variables), those(model.non_trainable_variables), x, **arguments
-        )[0]
+        weights = self.weights()
+        kept = {id(v) for v in weights}
+        # What is left are random states, which inference does not read.
+        rest = [v for v in model.variables if id(v) not in kept]
+        zeros = [ops.zeros(v.shape, v.dtype) for v in rest]
+        with other_values(model, [*weights, *rest], [*values, *zeros]):
+            return model(x, **arguments)
 
     def outputs(self, x):
         """Return the outputs for whole arrays, in float64; all rounds run one compiled function."""
         count = len(keras.tree.flatten(x)[0])
         parts = [rows(x, slice(i, i + AT_ONCE)) for i in range(0, count, AT_ONCE)]
-        found = [np.asarray(ops.convert_to_numpy(ops.cast(self._predicted(part), "float32"))) for part in parts]
+        found = [_wide(self._predicted(part)) for part in parts]
         return np.concatenate(found).astype("float64")
 
     def _predicted(self, x):
@@ -189,6 +221,11 @@ class WeakLearner:
                 arguments["training"] = False
             self._run = tf.function(lambda x: model(x, **arguments), autograph=False, reduce_retracing=True)
         return self._run(keras.tree.map_structure(_tensor, x))
+
+
+def _wide(outputs):
+    """Return outputs as an array of float32, or of float64."""
+    return np.asarray(ops.convert_to_numpy(ops.cast(outputs, keras.backend.result_type(outputs.dtype, "float32"))))
 
 
 def _tensor(x):
