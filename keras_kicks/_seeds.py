@@ -2,5 +2,5 @@
 
 
 def numpy_seed(seed):
-    """Return a seed as NumPy takes it: None, or an integer in [0, 2**32)."""
-    return None if seed is None else int(seed) % 2**32
+    """Return a seed as NumPy takes it: None, or an integer in [0, 2**64)."""
+    return None if seed is None else int(seed) % 2**64

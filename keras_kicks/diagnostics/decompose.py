@@ -50,10 +50,10 @@ def bias_variance(
 
     Args:
         build_fn: Function that returns a new compiled Keras model, or an estimator with `fit` and `predict`. It is
-            given a seed if it has an argument `seed`, or one without a default. Meanwhile Python's and NumPy's draws
-            are seeded, from which Keras takes the seeds of initializers and layers that have none. Seeds that
-            `build_fn` fixes are fixed: then there is no variance of the initialization. On torch, dropout without a
-            seed draws from torch's own state, which is left alone.
+            given a seed if it has an argument `seed`, or one without a default. Meanwhile, and in the `fit` of an
+            estimator, Python's and NumPy's draws are seeded, from which Keras takes the seeds of initializers and
+            layers that have none. Seeds that `build_fn` fixes are fixed: then there is no variance of the
+            initialization. On torch, dropout without a seed draws from torch's own state, which is left alone.
         make_data: Function of a seed that returns a fresh data set `(x, y)` or `(x, y, sample_weight)`. Or such a
             tuple: then bootstrap samples of it stand for fresh data sets, which is an approximation: each has but
             63 % of the samples in it.

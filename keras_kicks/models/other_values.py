@@ -22,7 +22,7 @@ def other_values(model, variables, values, **arguments):
         The `keras.StatelessScope`.
     """
     # These compute by tensors that they have made of their variables.
-    derived = [(layer, layer.mean, layer.variance) for layer in _normalizations(model)]
+    derived = [(layer, layer.mean, layer.variance) for layer in normalizations(model)]
     with keras.StatelessScope(list(zip(variables, values, strict=True)), **arguments) as scope:
         try:
             refresh(model)
@@ -34,7 +34,7 @@ def other_values(model, variables, values, **arguments):
 
 def refresh(model):
     """Let layers that compute by what they have made of their variables make it anew."""
-    for layer in _normalizations(model):
+    for layer in normalizations(model):
         layer.finalize_state()
 
 
@@ -49,7 +49,8 @@ def expect_no_tables(owner, model):
     expect(not found, owner, "no layers that were adapted to a vocabulary or to bins", remedy, layers=found)
 
 
-def _normalizations(model):
+def normalizations(model):
+    """Return the layers of normalization in a model."""
     return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.Normalization)]
 
 

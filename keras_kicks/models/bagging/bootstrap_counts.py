@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
+from keras_kicks._seeds import numpy_seed
 from keras_kicks.models.cache_keys import sample_keys
 
 # Names of losses of class labels contain one of these.
@@ -28,7 +29,7 @@ def counts_by_position(samples, members, fraction, seed):
     draws = max(1, round(fraction * samples))
     columns = []
     for member in range(members):
-        drawn = np.random.default_rng([seed % 2**64, member]).integers(0, samples, draws)
+        drawn = np.random.default_rng([numpy_seed(seed), member]).integers(0, samples, draws)
         columns.append(np.bincount(drawn, minlength=samples))
     return np.stack(columns, axis=1).astype("int32")
 
@@ -50,7 +51,7 @@ def counts_by_content(data, members, fraction, seed):
     """
     keys = np.frombuffer(b"".join(sample_keys(data)), "<u8").reshape(-1, 2)
     streams = _mixed(
-        np.arange(1, members + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed % 2**64)
+        np.arange(1, members + 1, dtype="uint64") * np.uint64(0x9E3779B97F4A7C15) + np.uint64(numpy_seed(seed))
     )
     bits = _mixed(_mixed(keys[:, :1] ^ streams) ^ keys[:, 1:])
     uniform = (bits >> np.uint64(11)) * 2.0**-53
