@@ -59,7 +59,8 @@ def values_of(owner, other):
         number = ops.is_tensor(other) or isinstance(other, (keras.Variable, np.ndarray))
         kind = type(other).__name__
         expect(number, owner, "a layer, a model, a variable or an array", error=TypeError, other=kind)
-        variables = {"": other}
+        # In the width that the backend has for it: JAX has no float64 unless told so.
+        variables = {"": ops.convert_to_tensor(other) if isinstance(other, np.ndarray) else other}
     dtypes = {path: keras.backend.standardize_dtype(variable.dtype) for path, variable in variables.items()}
     # NumPy has no bfloat16 of its own; float32 holds every value of it.
     values = {
