@@ -39,10 +39,16 @@ def regressor(shape, targets):
 
 def linear(shape, outputs, activation=None):
     """Return what learns in a few eager steps, since the checks fit a hundred times."""
-    model = keras.Sequential([keras.Input(shape), keras.layers.Dense(outputs, activation)])
-    model.compile(
-        keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy" if activation else "mse", run_eagerly=True
-    )
+    return steep(keras.Sequential([keras.Input(shape), keras.layers.Dense(outputs, activation)]), activation)
+
+
+def linear_bag(shape, classes):
+    return steep(Bagging(lambda: linear(shape, classes, "softmax"), 2), "softmax")
+
+
+def steep(model, activation):
+    loss = "sparse_categorical_crossentropy" if activation else "mse"
+    model.compile(keras.optimizers.SGD(0.3), loss, run_eagerly=True)
     return model
 
 
@@ -61,8 +67,9 @@ def logit(shape, classes):
     [
         KerasClassifier(linear, {"activation": "softmax"}, epochs=10, batch_size=1000, random_state=0),
         KerasRegressor(linear, epochs=10, batch_size=1000, random_state=0),
+        KerasClassifier(linear_bag, epochs=10, batch_size=1000, random_state=0),
     ],
-    ids=["classifier", "regressor"],
+    ids=["classifier", "regressor", "bagging"],
 )
 def test_passes_the_checks_of_scikit_learn(estimator):
     results = check_estimator(estimator, expected_failed_checks=EXPECTED_FAILURES, on_skip=None, on_fail=None)
