@@ -57,8 +57,10 @@ def input_shapes(x):
     elif isinstance(x, keras.utils.PyDataset):
         inputs = keras.utils.unpack_x_y_sample_weight(x[0])[0]
     elif hasattr(x, "__next__"):
-        first = next(x)
-        inputs, rest = keras.utils.unpack_x_y_sample_weight(first)[0], x
+        first, rest = next(x, None), x
+        if first is None:
+            return None, x
+        inputs = keras.utils.unpack_x_y_sample_weight(first)[0]
         x = (batch for batch in itertools.chain([first], rest))  # Keras takes generators alone.
     else:
         return None, x
