@@ -26,7 +26,7 @@ class L2Ball(Ball):
 
     Raises:
         TypeError: radius is no number; an axis is no integer.
-        ValueError: expected a finite radius > 0; one or more axes, none of them twice.
+        ValueError: expected a finite radius > 0; one or more axes of the weight, none of them twice.
 
     Source:
         Srebro and Shraibman 2005; Srivastava et al. 2014 (with Dropout). `keras.constraints.MaxNorm` is meant to be the

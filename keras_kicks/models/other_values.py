@@ -25,7 +25,8 @@ def other_values(model, variables, values, **arguments):
     derived = [(layer, layer.mean, layer.variance) for layer in normalizations(model)]
     with keras.StatelessScope(list(zip(variables, values, strict=True)), **arguments) as scope:
         try:
-            refresh(model)
+            for layer, _, _ in derived:
+                layer.finalize_state()
             yield scope
         finally:
             for layer, mean, variance in derived:

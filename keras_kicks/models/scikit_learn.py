@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_kicks._errors import expect
+from keras_kicks.models.boosting.boosting import Boosting
 
 # Its classes are bases of ours, so it has to be here. Keras imports it, too, for `keras.wrappers`.
 try:
@@ -126,7 +127,8 @@ class KerasClassifier(*filter(None, (ClassifierMixin, _Estimator))):
     """Classifier of scikit-learn around any Keras model, an ensemble for instance.
 
     Classes may be of any kind: the model gets the ids 0, 1, .... Its outputs are one for each class, or one for the
-    second class of two; they are probabilities, or logits if the model or its loss has a true `from_logits`.
+    second class of two; they are probabilities, as those of a `Boosting` always are, or logits if the model or its loss
+    has a true `from_logits`.
 
     It is in place of `keras.wrappers.SKLearnClassifier`, which has no `predict_proba`, loses the options for `fit` in a
     clone (as `GridSearchCV` and `BaggingClassifier` make them), hides `sample_weight`, and has no seed.
@@ -181,9 +183,9 @@ class KerasClassifier(*filter(None, (ClassifierMixin, _Estimator))):
         return self.classes_[(outputs[:, 0] > (0 if self._are_logits() else 0.5)).astype(int)]
 
     def _are_logits(self):
-        of_loss = getattr(self.model_.loss, "from_logits", False)
-        # Of a boosting they are probabilities, whatever its learners return.
-        return bool(getattr(self.model_, "from_logits", False) or (of_loss and not hasattr(self.model_, "algorithm")))
+        if isinstance(self.model_, Boosting):
+            return False  # Its loss is that of the learners.
+        return any(getattr(part, "from_logits", False) for part in (self.model_, self.model_.loss))
 
     def predict(self, X):
         """Return the most probable class of each sample."""

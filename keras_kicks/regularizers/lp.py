@@ -59,12 +59,6 @@ class Lp(keras.regularizers.Regularizer):
         """Return the constructor arguments; infinity as a string, since JSON has none."""
         return {"p": "inf" if self.p == math.inf else self.p, "weight": self.weight, "squared": self.squared}
 
-    @classmethod
-    def from_config(cls, config):
-        """Return a new regularizer."""
-        config = dict(config)
-        return cls(**{**config, "p": float(config["p"])} if "p" in config else config)
-
 
 def checked_weight(owner, weight):
     """Return the weight of a penalty as a float."""

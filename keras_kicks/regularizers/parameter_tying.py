@@ -190,4 +190,4 @@ class ParameterTying(keras.layers.Layer, keras.regularizers.Regularizer):
         config = dict(config)
         other = config.pop("other")
         other = Snapshot(other) if config.get("mode", "snapshot") == "snapshot" else referred(other)
-        return cls(other, **{**config, "p": float(config.get("p", 2.0))})
+        return cls(other, **config)

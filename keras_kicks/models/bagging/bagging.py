@@ -42,8 +42,8 @@ class Bagging(keras.Model):
     All members are trained at once, in one graph. Where they are alike their weights are stacked, with a first axis
     for the members, and so is what the optimizer keeps. Layers such as Dense, Embedding, activations, normalization and
     merging are then computed for all members by one operation (`tf.vectorized_map`). Members with other layers,
-    convolutions, recurrent layers or Dropout for instance, run side by side in that graph; so do all
-    while they are trained with jit_compile=True.
+    convolutions, recurrent layers or Dropout for instance, run side by side in that graph; so do those whose loss or
+    penalty has an operation that this map lacks, and all while they are trained with jit_compile=True.
 
     The loss that training shows is the mean of the members' losses on their bootstrap samples; metrics, and the loss of
     `evaluate`, are those of the combined prediction. Counts belong to a sample's place where data are arrays. In a
@@ -78,11 +78,12 @@ class Bagging(keras.Model):
     Raises:
         TypeError: `build_fn` is no function; what it returns is no Keras model; `n` is no integer; other data than
             `fit` says.
-        ValueError: expected n >= 1; a new model in each call of build_fn; models without a `fit`, `train_step` or
-            `compute_loss` of their own; 0 < bootstrap <= 1; combine to be one of
-            'mean', 'vote'; outputs of one shape; members that are alike for stacked=True; the TensorFlow backend; both
-            classes in the bootstrap sample of each member; an optimizer that works element by element for stacked
-            weights, and variable by variable for others.
+        ValueError: expected n >= 1; a new model in each call of build_fn; models that learn as a keras.Model does,
+            without a `fit`, `train_step` or `compute_loss` of their own; no layers that were adapted to a vocabulary
+            or to bins; 0 < bootstrap <= 1; combine to be one of 'mean', 'vote'; outputs of one shape; members that are
+            alike for stacked=True; the TensorFlow backend; both classes in the bootstrap sample of each member; an
+            optimizer with a config, that works element by element for stacked weights, and variable by variable for
+            others.
 
     Source:
         Breiman, "Bagging predictors", 1996, Machine Learning 24; Poisson counts: Oza and Russell, "Online bagging and

@@ -65,9 +65,10 @@ class Boosting(keras.Model):
     Raises:
         TypeError: `build_fn` is no function or returns no Keras model; a number is none.
         ValueError: expected n >= 1; a known algorithm and one of its losses; learning_rate > 0; 0 < subsample <= 1;
-            a learner with the outputs that the algorithm needs; in `fit` fewer than n members, labels that fit them,
-            sample weights >= 0 that are not all zero, a compiled learner whose fit takes sample weights, finite losses
-            and outputs of it, and a first learner that is better than chance.
+            a learner with the outputs that the algorithm needs, and without layers that were adapted to a vocabulary or
+            to bins; in `fit` fewer than n members, labels that fit them, sample weights >= 0 that are not all zero, a
+            compiled learner whose fit takes sample weights, finite losses and outputs of it, and a first learner that
+            is better than chance.
 
     Source:
         Zhu, Zou, Rosset and Hastie, "Multi-class AdaBoost", 2009; Drucker, "Improving regressors using boosting
@@ -85,9 +86,6 @@ class Boosting(keras.Model):
         >>> boosting.predict(x, verbose=0).argmax(axis=1).tolist()
         [0, 0, 1, 1, 1, 0, 0, 0]
     """
-
-    # Outputs are probabilities, also of learners whose loss takes logits; estimators of scikit-learn ask for it.
-    from_logits = False
 
     def __init__(
         self,
